@@ -1,0 +1,373 @@
+"""The pytest plugin of the lab: its options, the fixture `make_config`, and what is shown.
+
+A lab test is one that asks for the fixture `make_config`. For each it runs, the plugin
+
+- gives it a seed: that of the run plus the number of the trial;
+- loads the solution afresh when the test makes its servers, and forgets it afterwards;
+- attaches a LabRecord (labgrade.summary) to the report of its call, from which the controlling process, with xdist or
+  without, prints the lab's own lines after a single run, or a table and the grouped failures after trials.
+
+A solution cannot end the process with os._exit while its test runs: that is a failure of the test like any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shlex
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from labgrade import solution, summary
+from raft.config import Config, LabFailure, Trial
+
+__tracebackhide__ = True
+
+PARTS = {
+    "2A": "leader election",
+    "2B": "log replication",
+    "2C": "persistence",
+    "2D": "log compaction",
+}
+RAFT_HELP = "the solution: a file, a folder or a dotted module that offers Make"
+TRIALS_HELP = "run every lab test N times, each with a seed of its own"
+SEED_HELP = "the seed of the first trial (the next ones count up from it), or 'last' for the previous run's"
+MAX_OUTPUT = 20_000  # characters of a solution's output that a report keeps
+SEEDS = 2**31
+
+RECORDS = pytest.StashKey[list[summary.LabRecord]]()
+SETTINGS = pytest.StashKey["Settings"]()
+RUN = pytest.StashKey["Run"]()
+
+
+@dataclass
+class Settings:
+    """What the command line and the ini file say about the lab."""
+
+    solution: solution.Solution
+    trials: int
+    seed: int
+    leaked: list[threading.Thread] = field(default_factory=list)  # threads of solutions that could not be ended
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lab", "the Raft lab")
+    group.addoption("--raft", metavar="WHAT", help=f"{RAFT_HELP} (default: the ini setting raft)")
+    group.addoption(
+        "--trials", metavar="N", type=_at_least_one, help=f"{TRIALS_HELP} (default: the ini setting trials)"
+    )
+    group.addoption("--seed", metavar="S", type=_seed, help=f"{SEED_HELP} (default: drawn afresh)")
+    parser.addini("raft", f"{RAFT_HELP}, relative to the ini file", default="raft/raft.py")
+    parser.addini("trials", TRIALS_HELP, default="1")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise pytest.UsageError(f"--trials takes a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int | str:
+    if text != "last" and not (text.isascii() and text.isdigit()):
+        raise pytest.UsageError(f"--seed takes a whole number or 'last', not {text!r}")
+    return text if text == "last" else int(text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for part, about in PARTS.items():
+        config.addinivalue_line("markers", f"{part}: part {part} of the lab, {about}")
+    config.stash[RECORDS] = []
+    config.stash[SETTINGS] = Settings(
+        _solution(config), config.getoption("trials") or _at_least_one(config.getini("trials")), _base_seed(config)
+    )
+
+
+def _solution(config: pytest.Config) -> solution.Solution:
+    what, base = config.getoption("raft"), config.invocation_params.dir
+    if what is None:
+        what, base = config.getini("raft"), config.inipath.parent if config.inipath else config.rootpath
+    try:
+        return solution.find(what, base)
+    except solution.SolutionError as e:
+        raise pytest.UsageError(str(e)) from None
+
+
+def _base_seed(config: pytest.Config) -> int:
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return int(workerinput["lab_seed"])
+    seed = config.getoption("seed")
+    cache = config.cache
+    if seed == "last":
+        seed = cache.get("lab/seed", None) if cache else None
+        if seed is None:
+            raise pytest.UsageError("--seed last: no earlier run has left its seed here")
+    return random.SystemRandom().randrange(SEEDS) if seed is None else int(seed)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """xdist: tell a worker the seed, which may have been drawn here."""
+    node.workerinput["lab_seed"] = node.config.stash[SETTINGS].seed
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    settings = config.stash[SETTINGS]
+    trials = f", {settings.trials} trials" if settings.trials > 1 else ""
+    return f"lab: --raft {settings.solution.what} --seed {settings.seed}{trials}, real threads"
+
+
+# --- running a lab test --------------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    trials = metafunc.config.stash[SETTINGS].trials
+    if "make_config" in metafunc.fixturenames and trials > 1:
+        ids = [f"trial{k}" for k in range(trials)]
+        metafunc.parametrize("make_config", range(trials), indirect=True, ids=ids)
+
+
+@pytest.fixture
+def make_config(request: pytest.FixtureRequest) -> Iterator[Callable[..., Config]]:
+    """The lab's make_config(n, unreliable=False, snapshot=False), on the solution that was asked for."""
+    run = Run(request.node, getattr(request, "param", 0))
+    request.node.stash[RUN] = run
+    with run:
+        yield run.make_config
+
+
+class Run:
+    """One trial of one lab test, on real threads."""
+
+    def __init__(self, item: pytest.Function, trial: int) -> None:
+        self.test = item.originalname
+        self.settings = item.config.stash[SETTINGS]
+        self.seed = self.settings.seed + trial
+        self.lines: list[str] = []
+        self._item = item
+        self._context = contextlib.ExitStack()
+        self.trial: Trial | None = None
+
+    def __enter__(self) -> None:
+        self._context.enter_context(_global_random(f"{self.seed}:{self.test}:student"))
+        self._context.enter_context(_exit_refused(self))
+
+    def __exit__(self, *exc: object) -> None:
+        self._context.close()
+        if self.trial:
+            self.settings.leaked += self.trial.leaked
+
+    def make_config(self, *args: Any, **kwargs: Any) -> Config:
+        module = self._context.enter_context(solution.loaded(self.settings.solution))
+        self.trial = Trial(module.Make, f"{self.seed}:{self.test}", self._out)
+        return self.trial.make_config(*args, **kwargs)
+
+    def _out(self, line: str) -> None:
+        self.lines.append(line)
+        terminal = self._item.config.pluginmanager.getplugin("lab terminal")
+        if terminal is not None:  # None in a worker, whose lines travel with the report
+            terminal.show(line, self._item.path)
+
+    def repeat(self) -> str:
+        """The command that runs this trial again."""
+        command = ["pytest"]
+        parts = [m.name for m in self._item.iter_markers() if m.name in PARTS]
+        if parts:
+            command += ["-m", parts[0]]
+        command += ["-k", self.test]
+        if self._item.config.getoption("raft"):
+            command += ["--raft", self._item.config.getoption("raft")]
+        command += ["--seed", str(self.seed)]
+        return shlex.join(command)
+
+    def record(
+        self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None
+    ) -> summary.LabRecord:
+        figures = self.trial.figures if self.trial else None
+        return {
+            "test": self.test,
+            "seed": self.seed,
+            "outcome": report.outcome,
+            "seconds": figures.seconds if figures else None,
+            "servers": figures.servers if figures else None,
+            "rpcs": figures.rpcs if figures else None,
+            "bytes": figures.bytes if figures else None,
+            "commands": figures.commands if figures else None,
+            "message": _message(excinfo.value) if excinfo else "",
+            "repeat": self.repeat(),
+            "lines": self.lines,
+        }
+
+
+def _message(e: BaseException) -> str:
+    if isinstance(e, LabFailure):
+        return e.message
+    first_line = str(e).partition("\n")[0]
+    return first_line if isinstance(e, pytest.fail.Exception) else f"{type(e).__name__}: {first_line}"
+
+
+@contextlib.contextmanager
+def _global_random(seed: str) -> Iterator[None]:
+    """Let the solution's draws from the module `random` come from the seed, and leave everybody else's alone."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextlib.contextmanager
+def _exit_refused(run: Run) -> Iterator[None]:
+    """os._exit fails the test instead of ending the process, which would lose every result, or look like success."""
+
+    def refuse(status: int) -> NoReturn:
+        failure = LabFailure(f"the solution called os._exit({status}), which would end the whole run")
+        if run.trial:
+            run.trial.fail_later(failure)  # also if the solution catches what is raised here
+        raise failure
+
+    before = os._exit
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = before
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    report.sections = [(title, _cut(text)) for title, text in report.sections]
+    run = item.stash.get(RUN, None)
+    if run is not None and report.when == "call":
+        record = report.lab = run.record(report, call.excinfo)  # type: ignore[attr-defined]
+        if report.failed:
+            if run.trial:
+                report.sections.insert(0, ("the test so far", "\n".join(run.trial.events)))
+            report.sections.append(("repeat with", record["repeat"]))
+    return report
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_OUTPUT:
+        return text
+    half = MAX_OUTPUT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """A single run shows the lab's lines in place of dots."""
+    if hasattr(report, "lab") and config.stash[SETTINGS].trials == 1 and config.get_verbosity() <= 0:
+        return report.outcome, "", ""
+    return None
+
+
+class Terminal:
+    """What the process that has the terminal shows."""
+
+    def __init__(self, config: pytest.Config, reporter: pytest.TerminalReporter) -> None:
+        self.settings = config.stash[SETTINGS]
+        self.reporter = reporter
+        self.capture = config.pluginmanager.getplugin("capturemanager")
+        self.records: list[summary.LabRecord] = []
+        self._after_line: Path | None = None
+
+    def show(self, line: str, path: Path, **markup: bool) -> None:
+        """Write a line about the test file `path`, captured or not. After trials there is a table instead."""
+        if self.settings.trials > 1:
+            return
+        with self.capture.global_and_fixture_disabled() if self.capture else contextlib.nullcontext():
+            if self.reporter.currentfspath is not self._after_line:
+                self.reporter.ensure_newline()
+            self.reporter.write(f"{line}\n", flush=True, **markup)
+            # So that the next test does not begin by repeating the name of its file.
+            self._after_line = self.reporter.currentfspath = Path(path)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record: summary.LabRecord | None = getattr(report, "lab", None)
+        if record is None:
+            return
+        self.records.append(record)
+        path = self.reporter.config.rootpath / report.location[0]
+        if hasattr(report, "node"):  # from a worker
+            for line in record["lines"]:
+                self.show(line, path)
+        if report.failed:
+            self.show(f"--- FAIL: {record['test']} ({report.duration:.2f}s)", path, red=True)
+            self.show(f"    {record['message']}", path)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self) -> Generator[None]:
+        """Of failures of one kind, pytest shows the first in full; the lab's own section names them all."""
+        failed = self.reporter.stats.get("failed", [])
+        seen: set[tuple[str, str]] = set()
+        shown = []
+        for report in failed:
+            record = getattr(report, "lab", None)
+            kind = summary.failure_kind(record) if record else None
+            if kind is None or kind not in seen:
+                shown.append(report)
+            if kind:
+                seen.add(kind)
+        if failed:
+            self.reporter.stats["failed"] = shown
+        yield
+        if failed:
+            self.reporter.stats["failed"] = failed
+        if self.settings.trials > 1 and self.records:
+            self._trials_summary()
+
+    def _trials_summary(self) -> None:
+        s = self.settings
+        self.reporter.write_sep("=", f"lab: {s.trials} trials, seeds {s.seed} to {s.seed + s.trials - 1}")
+        for line in summary.table(self.records):
+            self.reporter.write_line(line)
+        failures = summary.grouped_failures(self.records)
+        if failures:
+            self.reporter.write_line("")
+            for line in failures:
+                self.reporter.write_line(line)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Terminal(config, reporter), "lab terminal")
+    if config.cache and not hasattr(config, "workerinput"):
+        config.cache.set("lab/seed", config.stash[SETTINGS].seed)
+
+
+EXIT_STATUS = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[EXIT_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A thread that could not be ended must not keep the process alive: Python waits for those that are no daemons."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings and any(thread.is_alive() for thread in settings.leaked):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash.get(EXIT_STATUS, 1))

@@ -1,0 +1,434 @@
+"""An in-process network for any number of simulated servers. It can lose, delay and reorder messages, and cut wires.
+
+The student's Raft sees one thing of it, a `ClientEnd` for each peer:
+
+    reply = RequestVoteReply()
+    if peer.Call("Raft.RequestVote", args, reply):     # blocks; call it in a thread of its own, never under a lock
+        ...
+
+The harness sees the rest, under the lab's names:
+
+    net = MakeNetwork()                        net.Enable(endname, True)
+    end = net.MakeEnd(endname)                 net.Reliable(False)
+    net.Connect(endname, servername)           net.LongDelays(True), net.LongReordering(True)
+    server = MakeServer()                      net.GetCount(servername), GetTotalCount(), GetTotalBytes()
+    server.AddService(MakeService(receiver))   net.DeleteServer(servername), net.DeleteEnd(endname)
+    net.AddServer(servername, server)          net.Cleanup()
+
+An end is one direction of one wire. It is made disabled and connected to nothing. Names are any hashable value. A
+service is named after its receiver's class and offers the receiver's methods whose names begin with a capital letter
+and that take exactly `(args, reply)`. A server may hold several services.
+
+What `Call(svcMeth, args, reply)` promises:
+
+- It encodes `args` at once, in the caller's thread; what the caller changes afterwards is not seen by the server.
+- It returns True exactly when the handler ran and its reply arrived; `reply`, a dataclass instance, is then filled.
+- It returns False, and leaves `reply` alone, when the request or the reply was lost, the end is disabled or connected
+  to nothing, the server was deleted or replaced before the reply was on its way, or the network was cleaned up. Nobody
+  can tell from False whether the handler ran.
+- It always returns, except while a handler of a live, connected server does not.
+- Any number of Calls on one end may be under way; they may arrive and be answered in any order.
+
+The way of a request, in this order: it is counted; an unreachable server costs a wait and False; on an unreliable
+network it is delayed and perhaps dropped; the handler runs in another thread on a fresh copy of `args` and a reply of
+zero values, while the caller looks every 100 ms whether the wire still holds; on an unreliable network the reply is
+perhaps dropped; with long reordering it is perhaps held back; its bytes are counted and it is delivered.
+
+Mistakes (an unknown service or method, a reply that is no dataclass, a value that labgob cannot carry) are raised in
+the caller, as LabrpcError or labgob.LabgobError. Like an exception in a handler, which is a crash of the student's
+code, they also go to `threading.excepthook`, so that a harness learns of them whatever the caller catches.
+
+Cost: one handoff to a waiting worker thread and back for each call; delays are slept in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import random
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import labgob
+
+__all__ = ["ClientEnd", "LabrpcError", "MakeNetwork", "MakeServer", "MakeService", "Network", "Server", "Service"]
+
+__tracebackhide__ = True  # a failure points at the line that called, not in here
+
+# As in the lab's network; all in milliseconds or in thousandths.
+UNREACHABLE_MS = 100  # an unreachable server is noticed after 0..99 ms,
+LONG_DELAY_MS = 7000  # or 0..6999 ms: catches a leader that sends one RPC after another, or under its lock
+SHORT_DELAY_MS = 27  # an unreliable network delays a request by 0..26 ms
+DROP_PER_MILLE = 100  # and drops one request, and one reply, in ten
+POLL_MS = 100  # how often a caller looks whether its server is still there
+REORDER_PER_900 = 600  # long reordering holds back two replies in three,
+REORDER_MIN_MS, REORDER_SPREAD_MS = 200, 2000  # by 200 ms up to 2199 ms
+
+
+class LabrpcError(Exception):
+    """A call that can never work, such as one of a method that does not exist."""
+
+
+def MakeNetwork(rng: random.Random | None = None) -> Network:
+    """A reliable network without long delays or reordering. `rng` decides delays and losses."""
+    return Network(rng or random.Random())
+
+
+def MakeServer() -> Server:
+    """A server that offers nothing yet."""
+    return Server()
+
+
+def MakeService(receiver: object) -> Service:
+    """The RPC handlers of `receiver`, under the name of its class."""
+    return Service(receiver)
+
+
+class Network:
+    """All wires and servers of one test. Every method may be called from any thread."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._mu = threading.Lock()  # guards everything below, and the state of the ends
+        self._ends: dict[Hashable, ClientEnd] = {}
+        self._servers: dict[Hashable, Server] = {}
+        self._reliable = True
+        self._long_delays = False
+        self._long_reordering = False
+        self._count = 0
+        self._bytes = 0
+        self._closed = False
+        self._waiting: set[_Gate] = set()
+        self._idle: list[_Worker] = []
+
+    def __repr__(self) -> str:
+        return f"<Network: {len(self._ends)} ends, servers {list(self._servers)}, {self._count} calls so far>"
+
+    # --- building ---
+
+    def MakeEnd(self, endname: Hashable) -> ClientEnd:
+        """A new end, disabled and connected to nothing. Raises LabrpcError if the name is in use."""
+        with self._mu:
+            if endname in self._ends:
+                raise LabrpcError(f"MakeEnd: {endname!r} already exists")
+            end = self._ends[endname] = ClientEnd(endname, self)
+            return end
+
+    def DeleteEnd(self, endname: Hashable) -> None:
+        """Remove an end: calls on it fail from now on, and the name is free again."""
+        with self._mu:
+            self._end(endname)._enabled = False
+            del self._ends[endname]
+
+    def Connect(self, endname: Hashable, servername: Hashable) -> None:
+        """Let an end lead to the server of that name, whichever server that is at the time of a call."""
+        with self._mu:
+            self._end(endname)._servername = servername
+
+    def Enable(self, endname: Hashable, enabled: bool) -> None:
+        with self._mu:
+            self._end(endname)._enabled = enabled
+
+    def AddServer(self, servername: Hashable, server: Server) -> None:
+        """Put a server under a name, in place of the one that was there."""
+        with self._mu:
+            self._servers[servername] = server
+
+    def DeleteServer(self, servername: Hashable) -> None:
+        """Remove the server of that name, if there is one. Replies that it has not sent yet are never delivered."""
+        with self._mu:
+            self._servers.pop(servername, None)
+
+    def _end(self, endname: Hashable) -> ClientEnd:
+        if endname not in self._ends:
+            raise LabrpcError(f"there is no end named {endname!r}")
+        return self._ends[endname]
+
+    # --- faults; they touch the calls that start later ---
+
+    def Reliable(self, yes: bool) -> None:
+        """Whether no message is delayed or dropped."""
+        self._reliable = yes
+
+    def LongReordering(self, yes: bool) -> None:
+        """Whether two replies in three are held back for 200 ms or more."""
+        self._long_reordering = yes
+
+    def LongDelays(self, yes: bool) -> None:
+        """Whether it takes up to 7 s, rather than up to 0.1 s, until a call to an unreachable server fails."""
+        self._long_delays = yes
+
+    # --- counting ---
+
+    def GetCount(self, servername: Hashable) -> int:
+        """The number of requests that the server now under that name has received."""
+        with self._mu:
+            if servername not in self._servers:
+                raise LabrpcError(f"GetCount: there is no server named {servername!r}")
+            return self._servers[servername].GetCount()
+
+    def GetTotalCount(self) -> int:
+        """The number of calls made, hopeless ones included."""
+        return self._count
+
+    def GetTotalBytes(self) -> int:
+        """The bytes of all args, and of the replies that were delivered."""
+        return self._bytes
+
+    # --- calling ---
+
+    def Cleanup(self) -> None:
+        """Let every call under way, and every later one, return False at once, and end the network's idle threads.
+
+        A worker that runs a handler ends when the handler does.
+        """
+        with self._mu:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for gate in self._waiting:
+                gate.open()
+        for worker in idle:
+            worker.give(None)
+        for worker in idle:
+            worker.join()
+
+    def _call(self, end: ClientEnd, svc_meth: str, args: Any, reply: Any) -> bool:
+        try:
+            if "." not in svc_meth:
+                raise LabrpcError(f"labrpc: a method is called by service and name, as in Raft.X, not {svc_meth!r}")
+            if not dataclasses.is_dataclass(reply) or isinstance(reply, type):
+                raise LabrpcError(f"labrpc: the reply of {svc_meth} must be a dataclass instance, not {reply!r}")
+            request = labgob.encode(args)
+            gate = _Gate()
+            try:
+                answer = self._carry(end, gate, svc_meth, type(args), request, type(reply))
+            finally:
+                self._waiting.discard(gate)
+            if answer is None:
+                return False
+            labgob.fill(answer, reply)
+        except (LabrpcError, labgob.LabgobError) as e:
+            _report(e)
+            raise
+        return True
+
+    def _carry(
+        self, end: ClientEnd, gate: _Gate, svc_meth: str, args_type: type, request: bytes, reply_type: type
+    ) -> bytes | None:
+        """The way of one request, as the module says. Returns the encoded reply, or None if none arrived."""
+        rng = self._rng
+        with self._mu:
+            self._count += 1
+            self._bytes += len(request)
+            if self._closed:
+                return None
+            self._waiting.add(gate)
+            server = self._servers.get(end._servername) if end._enabled else None
+            reliable, long_reordering = self._reliable, self._long_reordering
+        if server is None:
+            gate.wait(rng.randrange(LONG_DELAY_MS if self._long_delays else UNREACHABLE_MS))
+            return None
+        if not reliable and (
+            gate.wait(rng.randrange(SHORT_DELAY_MS)) or rng.randrange(1000) < DROP_PER_MILLE
+        ):  # the network closed, or the request was dropped
+            return None
+
+        self._worker().give((server, svc_meth, args_type, request, reply_type, gate))
+        while not gate.wait(POLL_MS):
+            if not self._holds(end, server):
+                return None
+        if gate.mistake is not None:
+            raise gate.mistake
+        # Looked at once more: a server that was deleted must not acknowledge what only its superseded persister knows.
+        if gate.answer is None or not self._holds(end, server):
+            return None
+        if not reliable and rng.randrange(1000) < DROP_PER_MILLE:
+            return None
+        if long_reordering and rng.randrange(900) < REORDER_PER_900:
+            gate.wait(REORDER_MIN_MS + rng.randrange(1 + rng.randrange(REORDER_SPREAD_MS)))
+        with self._mu:
+            if self._closed:
+                return None
+            self._bytes += len(gate.answer)
+        return gate.answer
+
+    def _holds(self, end: ClientEnd, server: Server) -> bool:
+        with self._mu:
+            return not self._closed and end._enabled and self._servers.get(end._servername) is server
+
+    def _worker(self) -> _Worker:
+        with self._mu:
+            if self._idle:
+                return self._idle.pop()
+        return _Worker(self._rest)
+
+    def _rest(self, worker: _Worker) -> bool:
+        """Take back a worker that has run its handler. False when the network is closed and the worker must end."""
+        with self._mu:
+            if not self._closed:
+                self._idle.append(worker)
+            return not self._closed
+
+
+class ClientEnd:
+    """One end of a wire, for calls in one direction. Its state belongs to the network."""
+
+    def __init__(self, endname: Hashable, network: Network) -> None:
+        self._endname = endname
+        self._network = network
+        self._enabled = False
+        self._servername: Hashable = None
+
+    def __repr__(self) -> str:
+        state = "enabled" if self._enabled else "disabled"
+        return f"<ClientEnd {self._endname!r} to {self._servername!r}, {state}>"
+
+    def Call(self, svcMeth: str, args: Any, reply: Any) -> bool:
+        """Send `args` to the handler `svcMeth` ("Raft.AppendEntries") and fill in `reply`. Whether a reply arrived.
+
+        The module's docstring says what this promises. Raises LabrpcError or labgob.LabgobError on a mistake.
+        """
+        return self._network._call(self, svcMeth, args, reply)
+
+
+class Service:
+    """The handlers of one receiver, by name."""
+
+    def __init__(self, receiver: object) -> None:
+        self.name = type(receiver).__name__
+        self._handlers: dict[str, Callable[[Any, Any], object]] = {
+            name: getattr(receiver, name)
+            for name in dir(type(receiver))
+            if name[0].isupper() and _takes_args_and_reply(inspect.getattr_static(type(receiver), name))
+        }
+
+    def __repr__(self) -> str:
+        return f"<Service {self.name}: {sorted(self._handlers)}>"
+
+    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes:
+        name = svc_meth.rpartition(".")[2]
+        if name not in self._handlers:
+            raise LabrpcError(
+                f"labrpc.Service.dispatch(): unknown method {name} in {svc_meth}; "
+                f"expecting one of {sorted(self._handlers)}"
+            )
+        try:
+            args = labgob.decode(request, args_type)
+        except labgob.LabgobError as e:
+            raise LabrpcError(f"labrpc: {svc_meth} was called with args that do not fit their own class: {e}") from None
+        reply = labgob.zero(reply_type)
+        self._handlers[name](args, reply)
+        return labgob.encode(reply)
+
+
+@functools.lru_cache(maxsize=256)
+def _takes_args_and_reply(member: Any) -> bool:
+    if not inspect.isroutine(member):
+        return False
+    try:
+        inspect.signature(member).bind("self", "args", "reply")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+class Server:
+    """A collection of services under one name on the network."""
+
+    def __init__(self) -> None:
+        self._mu = threading.Lock()
+        self._services: dict[str, Service] = {}
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"<Server: {list(self._services.values())}, {self._count} requests so far>"
+
+    def AddService(self, service: Service) -> None:
+        with self._mu:
+            self._services[service.name] = service
+
+    def GetCount(self) -> int:
+        """The number of requests that reached this server, whatever became of the replies."""
+        return self._count
+
+    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes:
+        """Run the handler that `svc_meth` names, in this thread; the encoded reply."""
+        name = svc_meth.rpartition(".")[0]
+        with self._mu:
+            self._count += 1
+            service = self._services.get(name)
+        if service is None:
+            raise LabrpcError(
+                f"labrpc.Server.dispatch(): unknown service {name} in {svc_meth}; "
+                f"expecting one of {sorted(self._services)}"
+            )
+        return service.dispatch(svc_meth, args_type, request, reply_type)
+
+
+class _Gate:
+    """What one caller waits at: for the answer, for a delay to pass, or for the network to close.
+
+    A bare lock, held until the gate opens: the cheapest thing that two threads can meet at.
+    """
+
+    __slots__ = ("_lock", "answer", "mistake")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.answer: bytes | None = None
+        self.mistake: Exception | None = None
+
+    def wait(self, ms: int) -> bool:
+        """Wait up to `ms` milliseconds; whether the gate was opened. One wait is let through for each opening."""
+        return self._lock.acquire(timeout=ms / 1000)
+
+    def open(self) -> None:
+        with contextlib.suppress(RuntimeError):  # open already: the answer and the end of the network came together
+            self._lock.release()
+
+
+_Task = tuple[Server, str, type, bytes, type, _Gate]
+
+
+class _Worker(threading.Thread):
+    """A thread that runs one handler at a time, and waits for the next instead of ending."""
+
+    def __init__(self, rest: Callable[[_Worker], bool]) -> None:
+        super().__init__(name="labrpc handler", daemon=True)
+        self._rest = rest
+        self._task: _Task | None = None
+        self._given = threading.Lock()
+        self._given.acquire()
+        self.start()
+
+    def give(self, task: _Task | None) -> None:
+        """Let the thread run a handler, or end."""
+        self._task = task
+        self._given.release()
+
+    def run(self) -> None:
+        going = True
+        while going:
+            self._given.acquire()
+            if self._task is None:
+                return
+            server, svc_meth, args_type, request, reply_type, gate = self._task
+            self._task = None
+            try:
+                gate.answer = server.dispatch(svc_meth, args_type, request, reply_type)
+            except LabrpcError as e:
+                gate.mistake = e
+            except BaseException as e:
+                self.name = f"RPC handler {svc_meth}"
+                _report(e)
+            going = self._rest(self)  # before the answer is out, so that the caller's next call finds a worker
+            gate.open()
+
+
+def _report(e: BaseException) -> None:
+    """Hand an exception to threading.excepthook, as if it had ended the thread."""
+    threading.excepthook(threading.ExceptHookArgs((type(e), e, e.__traceback__, threading.current_thread())))

@@ -1,0 +1,1 @@
+"""The lab: a Raft to study or to replace (raft.py, skeleton.py), and the harness that judges it (config.py)."""

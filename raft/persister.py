@@ -1,0 +1,53 @@
+"""What survives a crash: the state and the snapshot that a Raft saved last.
+
+All methods are atomic with respect to each other. The bytes are copied in and out, so that nothing a server does to a
+buffer afterwards changes what is stored. Nothing saved yet reads as b"". Part 2D relies on SaveStateAndSnapshot: a
+crash must never find a trimmed log without the snapshot that covers the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Persister:
+    def __init__(self) -> None:
+        self._mu = threading.Lock()
+        self._raftstate = b""
+        self._snapshot = b""
+
+    def __repr__(self) -> str:
+        return f"<Persister: {self.RaftStateSize()} bytes of state, {self.SnapshotSize()} bytes of snapshot>"
+
+    def Copy(self) -> Persister:
+        """An independent persister with what is saved at this instant."""
+        other = Persister()
+        with self._mu:
+            other._raftstate, other._snapshot = self._raftstate, self._snapshot
+        return other
+
+    def SaveRaftState(self, state: Buffer) -> None:
+        """Save the state and keep the snapshot as it is."""
+        with self._mu:
+            self._raftstate = bytes(state)
+
+    def SaveStateAndSnapshot(self, state: Buffer, snapshot: Buffer | None) -> None:
+        """Save both in one step; None is an empty snapshot."""
+        with self._mu:
+            self._raftstate, self._snapshot = bytes(state), bytes(snapshot or b"")
+
+    def ReadRaftState(self) -> bytes:
+        return self._raftstate
+
+    def ReadSnapshot(self) -> bytes:
+        return self._snapshot
+
+    def RaftStateSize(self) -> int:
+        """The size of the state in bytes, 0 if nothing is saved."""
+        return len(self._raftstate)
+
+    def SnapshotSize(self) -> int:
+        """The size of the snapshot in bytes, 0 if none is saved."""
+        return len(self._snapshot)
