@@ -275,7 +275,7 @@ def _cut(text: str) -> str:
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
     """A single run shows the lab's lines in place of dots."""
     if hasattr(report, "lab") and config.stash[SETTINGS].trials == 1 and config.get_verbosity() <= 0:
-        return report.outcome, "", ""
+        return report.outcome, "", "FAILED" if report.failed else ""
     return None
 
 
@@ -316,6 +316,8 @@ class Terminal:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self) -> Generator[None]:
         """Of failures of one kind, pytest shows the first in full; the lab's own section names them all."""
+        if self.reporter.currentfspath is self._after_line:
+            self.reporter.currentfspath = None  # the cursor is at the beginning of a line already
         failed = self.reporter.stats.get("failed", [])
         seen: set[tuple[str, str]] = set()
         shown = []

@@ -33,6 +33,7 @@ ending the process; facts after each message; a Kill that never returns is left 
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import io
 import os
@@ -139,6 +140,7 @@ class Config:
         self._lastApplied = [0] * n
         self.maxIndex = 0  # the highest index that any server ever applied
         self._channels: list[ApplyCh] = []
+        self._appliers: list[threading.Thread] = []
 
         self._begun: tuple[float, int, int, int] | None = None
         try:
@@ -161,8 +163,9 @@ class Config:
     ) -> None:
         if e is not None:
             self._note(f"the test ends here: {type(e).__name__}; its threads are")
-            for thread in self._threads()[:50]:
-                self._note(f"    {thread.name}: {_where(thread)}")
+            places = collections.Counter(f"{t.name}: {_where(t)}" for t in self._threads() if t not in self._appliers)
+            for place, count in places.most_common(50):
+                self._note(f"    {place}" + (f" ({count} of them)" if count > 1 else ""))
         self.cleanup()
         if e is None:
             self.check()
@@ -268,7 +271,9 @@ class Config:
                 raise LabFailure(f"Make must return a Raft with a method {method}", f"it returned {rf!r}")
         with self._mu:
             self.rafts[i] = rf
-        threading.Thread(target=self._applier, args=(i, applyCh), name=f"applier of server {i}", daemon=True).start()
+        applier = threading.Thread(target=self._applier, args=(i, applyCh), name=f"applier of server {i}", daemon=True)
+        self._appliers.append(applier)
+        applier.start()
 
         server = labrpc.MakeServer()
         server.AddService(labrpc.MakeService(rf))
@@ -277,7 +282,7 @@ class Config:
 
     def crash1(self, i: int) -> None:
         """Shut server i down, keeping what it had saved by this instant."""
-        self.disconnect(i)
+        self._cut(i)
         # Before the state is copied: else a handler could save in the superseded persister, and still answer.
         self.net.DeleteServer(i)
         with self._mu:
@@ -307,6 +312,9 @@ class Config:
     def disconnect(self, i: int) -> None:
         """Cut all wires to and from server i."""
         self._note(f"disconnect {i}")
+        self._cut(i)
+
+    def _cut(self, i: int) -> None:
         self.connected[i] = False
         for j in range(self.n):
             self._enable(i, j, False)

@@ -380,7 +380,7 @@ class Raft:
         return self.replicating[peer]
 
     def backUp(self, prev: int, reply: AppendEntriesReply) -> int:
-        """The next index to try after a refusal: a step for each term in conflict, not for each entry. Needs the lock."""
+        """The next index to try after a refusal: a step for each term in conflict, not each entry. Needs the lock."""
         if reply.XTerm == -1:
             return max(1, reply.XLen)
         index = prev
