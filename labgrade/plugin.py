@@ -4,6 +4,7 @@ A lab test is one that asks for the fixture `make_config`. For each it runs, the
 
 - gives it a seed: that of the run plus the number of the trial;
 - loads the solution afresh when the test makes its servers, and forgets it afterwards;
+- with --sim, runs test, harness and solution in a world of virtual time (labgrade.simulation) instead of real threads;
 - attaches a LabRecord (labgrade.summary) to the report of its call, from which the controlling process, with xdist or
   without, prints the lab's own lines after a single run, or a table and the grouped failures after trials.
 
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 import pytest
 
 from labgrade import solution, summary
+from labgrade.simulation import Simulation
 from raft.config import Config, LabFailure, Trial
 
 __tracebackhide__ = True
@@ -40,6 +42,8 @@ RAFT_HELP = "the solution: a file, a folder or a dotted module that offers Make"
 TRIALS_HELP = "run every lab test N times, each with a seed of its own"
 SEED_HELP = "the seed of the first trial (the next ones count up from it), or 'last' for the previous run's"
 MAX_OUTPUT = 20_000  # characters of a solution's output that a report keeps
+SIM_HELP = "run lab tests in deterministic virtual time instead of real threads"
+SIM_CHECK_HELP = "run each lab test twice in virtual time, in two processes, and fail if they differ in any event"
 SEEDS = 2**31
 
 RECORDS = pytest.StashKey[list[summary.LabRecord]]()
@@ -54,6 +58,8 @@ class Settings:
     solution: solution.Solution
     trials: int
     seed: int
+    sim: bool  # virtual time
+    sim_check: bool  # and each trial twice
     leaked: list[threading.Thread] = field(default_factory=list)  # threads of solutions that could not be ended
 
 
@@ -67,6 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--trials", metavar="N", type=_at_least_one, help=f"{TRIALS_HELP} (default: the ini setting trials)"
     )
     group.addoption("--seed", metavar="S", type=_seed, help=f"{SEED_HELP} (default: drawn afresh)")
+    group.addoption("--sim", action="store_true", help=SIM_HELP)
+    group.addoption("--sim-check", action="store_true", help=SIM_CHECK_HELP)
     parser.addini("raft", f"{RAFT_HELP}, relative to the ini file", default="raft/raft.py")
     parser.addini("trials", TRIALS_HELP, default="1")
 
@@ -88,7 +96,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{part}: part {part} of the lab, {about}")
     config.stash[RECORDS] = []
     config.stash[SETTINGS] = Settings(
-        _solution(config), config.getoption("trials") or _at_least_one(config.getini("trials")), _base_seed(config)
+        _solution(config),
+        trials=config.getoption("trials") or _at_least_one(config.getini("trials")),
+        seed=_base_seed(config),
+        sim=config.getoption("sim") or config.getoption("sim_check"),
+        sim_check=config.getoption("sim_check"),
     )
 
 
@@ -124,7 +136,8 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     settings = config.stash[SETTINGS]
     trials = f", {settings.trials} trials" if settings.trials > 1 else ""
-    return f"lab: --raft {settings.solution.what} --seed {settings.seed}{trials}, real threads"
+    time = "virtual time" if settings.sim else "real threads"
+    return f"lab: --raft {settings.solution.what} --seed {settings.seed}{trials}, {time}"
 
 
 # --- running a lab test --------------------------------------------------------------------------------------------
@@ -146,31 +159,54 @@ def make_config(request: pytest.FixtureRequest) -> Iterator[Callable[..., Config
         yield run.make_config
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """In virtual time, it is the world's copy of the test function that runs."""
+    run = pyfuncitem.stash.get(RUN, None)
+    if run is None or not run.settings.sim:
+        return None
+    run.simulate()
+    return True
+
+
 class Run:
-    """One trial of one lab test, on real threads."""
+    """One trial of one lab test."""
 
     def __init__(self, item: pytest.Function, trial: int) -> None:
         self.test = item.originalname
         self.settings = item.config.stash[SETTINGS]
         self.seed = self.settings.seed + trial
         self.lines: list[str] = []
+        self.trial: Trial | None = None  # once the test has made its servers
         self._item = item
         self._context = contextlib.ExitStack()
-        self.trial: Trial | None = None
 
     def __enter__(self) -> None:
-        self._context.enter_context(_global_random(f"{self.seed}:{self.test}:student"))
         self._context.enter_context(_exit_refused(self))
+        if not self.settings.sim:
+            self._context.enter_context(_global_random(f"{self.seed}:{self.test}:student"))
 
     def __exit__(self, *exc: object) -> None:
         self._context.close()
         if self.trial:
             self.settings.leaked += self.trial.leaked
+            self.trial = None  # pytest keeps its items, and with this they would keep every server of the run
 
     def make_config(self, *args: Any, **kwargs: Any) -> Config:
+        """On real threads: load the solution, and make the test's servers."""
         module = self._context.enter_context(solution.loaded(self.settings.solution))
         self.trial = Trial(module.Make, f"{self.seed}:{self.test}", self._out)
         return self.trial.make_config(*args, **kwargs)
+
+    def simulate(self) -> None:
+        """In virtual time: the whole test."""
+        simulation = Simulation(self.settings.solution, self._item.path, self.test, self.seed, self._out)
+        try:
+            simulation.run(trace=self.settings.sim_check)
+        finally:
+            self.trial = simulation.trial
+            if self.settings.sim_check:
+                simulation.check_repeatable()
 
     def _out(self, line: str) -> None:
         self.lines.append(line)
@@ -187,6 +223,8 @@ class Run:
         command += ["-k", self.test]
         if self._item.config.getoption("raft"):
             command += ["--raft", self._item.config.getoption("raft")]
+        if self.settings.sim:
+            command += ["--sim"]
         command += ["--seed", str(self.seed)]
         return shlex.join(command)
 
@@ -210,8 +248,8 @@ class Run:
 
 
 def _message(e: BaseException) -> str:
-    if isinstance(e, LabFailure):
-        return e.message
+    if isinstance(e, AssertionError) and hasattr(e, "message"):  # LabFailure, perhaps a virtual world's own copy
+        return str(e.message)
     first_line = str(e).partition("\n")[0]
     return first_line if isinstance(e, pytest.fail.Exception) else f"{type(e).__name__}: {first_line}"
 

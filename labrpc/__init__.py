@@ -206,7 +206,8 @@ class Network:
             try:
                 answer = self._carry(end, gate, svc_meth, type(args), request, type(reply))
             finally:
-                self._waiting.discard(gate)
+                with self._mu:
+                    self._waiting.discard(gate)
             if answer is None:
                 return False
             labgob.fill(answer, reply)

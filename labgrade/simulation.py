@@ -1,0 +1,111 @@
+"""One lab test in virtual time: the test, the harness and the solution, all loaded afresh into a labsim world.
+
+`Simulation.run` raises what the test raises. Two minutes of virtual time are the lab's own limit, so a world that does
+not end by then fails with the lab's message. `check_repeatable` runs the same trial in another process, whose string
+hashes differ, and compares the traces.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import labgob
+import labrpc
+import raft
+from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, find, load_error
+from labsim import Endless, SimulationError, World
+from labsim.trace import Event, compare
+from raft.config import TIME_LIMIT, Config, LabFailure, Trial
+
+__tracebackhide__ = True
+
+LAB = [Path(str(package.__file__)).parent for package in (labgob, labrpc, raft)]
+
+
+class Simulation:
+    """A trial of the test function `test` in `file`; `out` receives the lab's lines."""
+
+    def __init__(self, solution: Solution, file: Path, test: str, seed: int, out: Callable[[str], None]) -> None:
+        self.solution = solution
+        self.file = file
+        self.test = test
+        self.seed = seed
+        self.out = out
+        self.trial: Trial | None = None  # once the test has made its servers
+        self.events: list[Event] = []
+
+    def run(self, trace: bool = False) -> None:
+        """Run the test; with `trace`, keep the events of its world. Raises what the test raises, or SimulationError."""
+        world = World(
+            f"{self.seed}:{self.test}",
+            fresh=[*LAB, self.file.parent, self.solution.root],
+            limit=TIME_LIMIT,
+            trace=trace,
+        )
+
+        def make_config(*args: Any, **kwargs: Any) -> Config:
+            make = _load(world, self.solution).Make
+            self.trial = world.import_module("raft.config").Trial(make, f"{self.seed}:{self.test}", self.out)
+            return self.trial.make_config(*args, **kwargs)
+
+        sys.path.append(str(self.solution.home))
+        try:
+            with world:
+                world.run(getattr(world.load(self.file.stem, self.file), self.test), make_config)
+        except Endless as e:
+            raise LabFailure("test took longer than 120 seconds", str(e)) from None
+        finally:
+            sys.path.remove(str(self.solution.home))
+            self.events = world.trace or []
+
+    def check_repeatable(self) -> None:
+        """Run a traced trial again in a second process. Raises LabFailure with the first event that differs, if any."""
+        arguments = [self.solution.what, os.getcwd(), str(self.file), self.test, str(self.seed)]
+        environment = os.environ | {
+            "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        again = subprocess.run(
+            [sys.executable, "-m", "labgrade.simulation", *arguments], env=environment, capture_output=True, text=True
+        )
+        if again.returncode != 0:
+            raise LabFailure("the second run of --sim-check did not end", again.stderr[-2000:])
+        difference = compare(json.loads(json.dumps(self.events)), json.loads(again.stdout))
+        if difference:
+            raise LabFailure("the solution is not deterministic", difference)
+
+
+def _load(world: World, solution: Solution) -> ModuleType:
+    try:
+        if solution.name != NAME:
+            module = world.import_module(solution.name)
+        else:
+            module = world.load(NAME, solution.file, [solution.file.parent] if solution.package else None)
+    except (KeyboardInterrupt, SimulationError):
+        raise
+    except BaseException as e:
+        raise SolutionError(f"cannot load the solution {solution.what}: {load_error(e)}") from None
+    check_offers_make(module, solution.what)
+    return module
+
+
+def main(what: str, base: str, file: str, test: str, seed: str) -> None:
+    """The second run of --sim-check: print the trace as JSON, whatever the outcome."""
+    stdout, sys.stdout = sys.stdout, sys.stderr
+    simulation = Simulation(find(what, Path(base)), Path(file), test, int(seed), lambda line: None)
+    try:
+        simulation.run(trace=True)
+    except Exception as e:
+        print(f"{type(e).__name__}: {e}", file=sys.stderr)
+    json.dump(simulation.events, stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
