@@ -188,7 +188,7 @@ class Network:
         with self._mu:
             self._closed = True
             idle, self._idle = self._idle, []
-            for gate in self._waiting:
+            for gate in list(self._waiting):
                 gate.open()
         for worker in idle:
             worker.give(None)
@@ -206,8 +206,7 @@ class Network:
             try:
                 answer = self._carry(end, gate, svc_meth, type(args), request, type(reply))
             finally:
-                with self._mu:
-                    self._waiting.discard(gate)
+                self._waiting.discard(gate)  # atomic, as is the copy that Cleanup makes
             if answer is None:
                 return False
             labgob.fill(answer, reply)
@@ -239,13 +238,18 @@ class Network:
 
         self._worker().give((server, svc_meth, args_type, request, reply_type, gate))
         while not gate.wait(POLL_MS):
-            if not self._holds(end, server):
-                return None
+            with self._mu:
+                if not self._holds(end, server):
+                    return None
         if gate.mistake is not None:
             raise gate.mistake
-        # Looked at once more: a server that was deleted must not acknowledge what only its superseded persister knows.
-        if gate.answer is None or not self._holds(end, server):
-            return None
+        with self._mu:
+            # Once more: a server that was deleted must not acknowledge what only its superseded persister knows.
+            if gate.answer is None or not self._holds(end, server):
+                return None
+            if reliable and not long_reordering:
+                self._bytes += len(gate.answer)
+                return gate.answer
         if not reliable and rng.randrange(1000) < DROP_PER_MILLE:
             return None
         if long_reordering and rng.randrange(900) < REORDER_PER_900:
@@ -257,8 +261,8 @@ class Network:
         return gate.answer
 
     def _holds(self, end: ClientEnd, server: Server) -> bool:
-        with self._mu:
-            return not self._closed and end._enabled and self._servers.get(end._servername) is server
+        """Whether a reply could still come back this way. Needs the lock."""
+        return not self._closed and end._enabled and self._servers.get(end._servername) is server
 
     def _worker(self) -> _Worker:
         with self._mu:
