@@ -61,7 +61,7 @@ RaftElectionTimeout = 1.0
 
 TIME_LIMIT = 120.0  # s for one test
 SnapShotInterval = 10  # a service makes a snapshot at indices 9, 19, 29, ... (2D)
-LEAK_PATIENCE = 1.0  # s that threads have to end after Kill
+LEAK_PATIENCE = 1.0  # s after Kill in which no thread ended, until those left are leaks
 
 
 class LabFailure(AssertionError):
@@ -370,11 +370,18 @@ class Config:
         """The threads that this test has started, and that still run."""
         return [t for t in threading.enumerate() if t not in self._threads_before]
 
-    def _join_threads(self, seconds: float) -> list[threading.Thread]:
-        """Wait for the test's threads to end; those that are left."""
-        deadline = time.monotonic() + seconds
-        while (threads := self._threads()) and (left := deadline - time.monotonic()) > 0:
-            threads[0].join(min(left, 0.05))  # a short wait, as threads may start others
+    def _join_threads(self, patience: float) -> list[threading.Thread]:
+        """Wait for the test's threads to end, for as long as one does every `patience` s; those that are left.
+
+        That a thread ended starts the wait again, as hundreds may have to wake up on a machine that is busy.
+        """
+        threads = self._threads()
+        deadline = time.monotonic() + patience
+        while threads and (left := deadline - time.monotonic()) > 0:
+            threads[0].join(min(left, 0.05))  # a short wait, as any of them may be the one that ends
+            before, threads = threads, self._threads()
+            if len(threads) < len(before):
+                deadline = time.monotonic() + patience
         return threads
 
     # --- what the tests ask of the cluster ---
