@@ -79,6 +79,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("trials", TRIALS_HELP, default="1")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
+    """Take `--raft PATH` as it is meant, wherever PATH lies.
+
+    pytest looks for its ini file and conftest.py before it knows our options, and takes PATH for a test to be run: it
+    would settle in the solution's folder. `--raft=PATH` leaves it no such choice, so begin again with that.
+    """
+    args = list(config.invocation_params.args)
+    joined: list[str] = []
+    for arg in args:
+        if joined and joined[-1] == "--raft":
+            joined[-1] = f"--raft={arg}"
+        else:
+            joined.append(str(arg))
+    return pytest.main(joined, config.invocation_params.plugins) if joined != args else None
+
+
 def _at_least_one(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise pytest.UsageError(f"--trials takes a whole number of at least 1, not {text!r}")
@@ -119,7 +136,7 @@ def _base_seed(config: pytest.Config) -> int:
     if workerinput is not None:
         return int(workerinput["lab_seed"])
     seed = config.getoption("seed")
-    cache = config.cache
+    cache = getattr(config, "cache", None)  # None with -p no:cacheprovider
     if seed == "last":
         seed = cache.get("lab/seed", None) if cache else None
         if seed is None:
@@ -391,7 +408,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Terminal(config, reporter), "lab terminal")
-    if config.cache and not hasattr(config, "workerinput"):
+    if getattr(config, "cache", None) and not hasattr(config, "workerinput"):
         config.cache.set("lab/seed", config.stash[SETTINGS].seed)
 
 

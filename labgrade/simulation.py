@@ -16,17 +16,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import labgob
-import labrpc
-import raft
-from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, find, load_error
+from labgrade import HOME, LAB
+from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
 from labsim.trace import Event, compare
 from raft.config import TIME_LIMIT, Config, LabFailure, Trial
 
 __tracebackhide__ = True
-
-LAB = [Path(str(package.__file__)).parent for package in (labgob, labrpc, raft)]
 
 
 class Simulation:
@@ -55,25 +51,26 @@ class Simulation:
             self.trial = world.import_module("raft.config").Trial(make, f"{self.seed}:{self.test}", self.out)
             return self.trial.make_config(*args, **kwargs)
 
-        sys.path.append(str(self.solution.home))
+        path = sys.path[:]
+        sys.path[:] = [str(HOME), *path, str(self.solution.home)]
         try:
             with world:
                 world.run(getattr(world.load(self.file.stem, self.file), self.test), make_config)
         except Endless as e:
             raise LabFailure("test took longer than 120 seconds", str(e)) from None
         finally:
-            sys.path.remove(str(self.solution.home))
+            sys.path[:] = path
             self.events = world.trace or []
 
     def check_repeatable(self) -> None:
         """Run a traced trial again in a second process. Raises LabFailure with the first event that differs, if any."""
-        arguments = [self.solution.what, os.getcwd(), str(self.file), self.test, str(self.seed)]
+        trial = json.dumps([vars(self.solution), self.file, self.test, self.seed], default=str)
         environment = os.environ | {
             "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0",
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         again = subprocess.run(
-            [sys.executable, "-m", "labgrade.simulation", *arguments], env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "labgrade.simulation", trial], env=environment, capture_output=True, text=True
         )
         if again.returncode != 0:
             raise LabFailure("the second run of --sim-check did not end", again.stderr[-2000:])
@@ -96,10 +93,13 @@ def _load(world: World, solution: Solution) -> ModuleType:
     return module
 
 
-def main(what: str, base: str, file: str, test: str, seed: str) -> None:
+def main(trial: str) -> None:
     """The second run of --sim-check: print the trace as JSON, whatever the outcome."""
-    stdout, sys.stdout = sys.stdout, sys.stderr
-    simulation = Simulation(find(what, Path(base)), Path(file), test, int(seed), lambda line: None)
+    stdout, sys.stdout = sys.stdout, sys.stderr  # what the solution prints is not to come in between
+    solution, file, test, seed = json.loads(trial)
+    for name in ("file", "home", "root"):
+        solution[name] = Path(solution[name])
+    simulation = Simulation(Solution(**solution), Path(file), test, seed, lambda line: None)
     try:
         simulation.run(trace=True)
     except Exception as e:
@@ -108,4 +108,4 @@ def main(what: str, base: str, file: str, test: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -101,7 +101,7 @@ class Network:
         self._count = 0
         self._bytes = 0
         self._closed = False
-        self._waiting: set[_Gate] = set()
+        self._waiting: dict[_Gate, None] = {}  # a set whose order does not depend on addresses
         self._idle: list[_Worker] = []
 
     def __repr__(self) -> str:
@@ -206,7 +206,7 @@ class Network:
             try:
                 answer = self._carry(end, gate, svc_meth, type(args), request, type(reply))
             finally:
-                self._waiting.discard(gate)  # atomic, as is the copy that Cleanup makes
+                self._waiting.pop(gate, None)  # atomic, as is the copy that Cleanup makes
             if answer is None:
                 return False
             labgob.fill(answer, reply)
@@ -225,7 +225,7 @@ class Network:
             self._bytes += len(request)
             if self._closed:
                 return None
-            self._waiting.add(gate)
+            self._waiting[gate] = None
             server = self._servers.get(end._servername) if end._enabled else None
             reliable, long_reordering = self._reliable, self._long_reordering
         if server is None:

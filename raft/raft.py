@@ -122,6 +122,7 @@ class Raft:
         self.currentTerm = 0
         self.votedFor: int | None = None
         self.log = [LogEntry()]
+        self.encodedLog = [encoded(LogEntry())]  # the same entries as they are saved, each encoded just once
         self.lastIncludedIndex = 0
 
         # Volatile state on all servers.
@@ -136,7 +137,7 @@ class Raft:
         self.heartbeatDue = 0.0
         self.nextIndex = [1] * len(peers)
         self.matchIndex = [0] * len(peers)
-        self.replicating = [False] * len(peers)  # new entries are on their way to this peer; send no others yet
+        self.sender: list[threading.Thread | None] = [None] * len(peers)  # which thread is bringing a peer up to date
 
     # --- what the service calls ---
 
@@ -148,12 +149,11 @@ class Raft:
         with self.mu:
             if self.role is not Role.LEADER:
                 return -1, self.currentTerm, False
-            self.log.append(LogEntry(self.currentTerm, command))
+            self.setFrom(self.lastIndex() + 1, [LogEntry(self.currentTerm, command)])
             self.persist()
             for peer in self.others:
-                if not self.replicating[peer]:
-                    self.replicating[peer] = True
-                    self.go(f"replicator to {peer}", self.replicate, peer)
+                if not self.sender[peer]:  # else that thread will find the entry when its RPC is back
+                    self.sender[peer] = self.go(f"replicator to {peer}", self.replicate, peer)
             return self.lastIndex(), self.currentTerm, True
 
     def Kill(self) -> None:
@@ -185,7 +185,8 @@ class Raft:
         e.Encode(self.currentTerm)
         e.Encode(self.votedFor)
         e.Encode(self.lastIncludedIndex)
-        e.Encode(self.log)
+        e.Encode(len(self.log))
+        w.write(b"".join(self.encodedLog))
         if snapshot is None:
             self.persister.SaveRaftState(w.getvalue())
         else:
@@ -201,7 +202,8 @@ class Raft:
             self.currentTerm = d.Decode(int)
             self.votedFor = d.Decode(int | None)
             self.lastIncludedIndex = d.Decode(int)
-            self.log = d.Decode(list[LogEntry])
+            self.log = [d.Decode(LogEntry) for _ in range(d.Decode(int))]
+            self.encodedLog = [encoded(entry) for entry in self.log]
             self.commitIndex = self.lastApplied = self.lastIncludedIndex
 
     # --- the log, by the index that the paper uses; all need the lock ---
@@ -216,9 +218,17 @@ class Raft:
     def entriesFrom(self, index: int) -> list[LogEntry]:
         return self.log[index - self.lastIncludedIndex :]
 
+    def setFrom(self, index: int, entries: list[LogEntry]) -> None:
+        """Let the log end with `entries`, from `index` on, in place of what is there."""
+        i = index - self.lastIncludedIndex
+        self.log[i:] = entries
+        self.encodedLog[i:] = [encoded(entry) for entry in entries]
+
     def discardUpTo(self, index: int, term: int) -> None:
         """Let a snapshot stand for the log up to `index`, an entry of `term`; the entries behind it stay."""
-        self.log = [LogEntry(term), *self.entriesFrom(index + 1)]
+        i = index - self.lastIncludedIndex
+        self.log[: i + 1] = [LogEntry(term)]
+        self.encodedLog[: i + 1] = [encoded(LogEntry(term))]
         self.lastIncludedIndex = index
 
     # --- elections (section 5.2) ---
@@ -305,22 +315,31 @@ class Raft:
         """Send every peer what it lacks, or a heartbeat. Needs the lock."""
         self.heartbeatDue = time.monotonic() + HEARTBEAT
         for peer in self.others:
-            self.go(f"leader to {peer}", self.replicate, peer)
+            self.sender[peer] = self.go(f"leader to {peer}", self.replicate, peer)
 
     def replicate(self, peer: int) -> None:
-        """Bring one peer up to date: one RPC, and more for as long as they get somewhere and there is more to send."""
+        """Bring one peer up to date: one RPC, and more for as long as they get somewhere and there is more to send.
+
+        Only one thread goes on like that for each peer, the one that was started last: a heartbeat takes over from a
+        thread whose RPC may be lost.
+        """
         more = True
         while more:
             with self.mu:
                 if self.role is not Role.LEADER or self.killed():
-                    self.replicating[peer] = False
                     return
                 behind = self.nextIndex[peer] <= self.lastIncludedIndex
                 send = self.snapshotSender(peer) if behind else self.entriesSender(peer)
-            more = send()
+            progress = send()
+            with self.mu:
+                if self.sender[peer] is not threading.current_thread():
+                    return
+                more = progress and self.nextIndex[peer] <= self.lastIndex()
+                if not more:
+                    self.sender[peer] = None
 
     def entriesSender(self, peer: int) -> Callable[[], bool]:
-        """An AppendEntries RPC for what the peer lacks as of now, to be sent without the lock. Needs the lock."""
+        """An AppendEntries RPC for what the peer lacks as of now. Needs the lock; what it returns needs it free."""
         prev = self.nextIndex[peer] - 1
         args = AppendEntriesArgs(
             self.currentTerm, self.me, prev, self.term(prev), self.entriesFrom(prev + 1), self.commitIndex
@@ -330,7 +349,7 @@ class Raft:
             reply = AppendEntriesReply()
             arrived = self.peers[peer].Call("Raft.AppendEntries", args, reply)
             with self.mu:
-                if not self.stillLeading(arrived, reply.Term, args.Term, peer):
+                if not (arrived and self.stillLeading(reply.Term, args.Term)):
                     return False
                 if reply.Success:
                     # Replies may overtake each other: neither index may go back.
@@ -339,14 +358,12 @@ class Raft:
                     self.advanceCommitIndex()
                 elif self.nextIndex[peer] == prev + 1:
                     self.nextIndex[peer] = max(self.backUp(prev, reply), self.matchIndex[peer] + 1)
-                else:
-                    return False  # an old reply; somebody else has moved on
-                return self.moreFor(peer)
+                return True
 
         return send
 
     def snapshotSender(self, peer: int) -> Callable[[], bool]:
-        """An InstallSnapshot RPC for a peer whose next entry is discarded, to be sent without the lock. Needs it."""
+        """An InstallSnapshot RPC for a peer whose next entry is discarded. Needs the lock, as entriesSender does."""
         last = self.lastIncludedIndex
         args = InstallSnapshotArgs(self.currentTerm, self.me, last, self.term(last), self.persister.ReadSnapshot())
 
@@ -354,30 +371,18 @@ class Raft:
             reply = InstallSnapshotReply()
             arrived = self.peers[peer].Call("Raft.InstallSnapshot", args, reply)
             with self.mu:
-                if not self.stillLeading(arrived, reply.Term, args.Term, peer):
+                if not (arrived and self.stillLeading(reply.Term, args.Term)):
                     return False
                 self.matchIndex[peer] = max(self.matchIndex[peer], last)
                 self.nextIndex[peer] = max(self.nextIndex[peer], last + 1)
-                return self.moreFor(peer)
+                return True
 
         return send
 
-    def stillLeading(self, arrived: bool, replyTerm: int, askedIn: int, peer: int) -> bool:
-        """Whether a reply arrived in the term in which it was asked for, and this is still the leader. Needs the lock.
-
-        If not, the next heartbeat tries again.
-        """
-        if arrived:
-            self.followNewerTerm(replyTerm)
-            if self.role is Role.LEADER and self.currentTerm == askedIn:
-                return True
-        self.replicating[peer] = False
-        return False
-
-    def moreFor(self, peer: int) -> bool:
-        """Whether the peer lacks entries; notes that they are on their way. Needs the lock."""
-        self.replicating[peer] = self.nextIndex[peer] <= self.lastIndex()
-        return self.replicating[peer]
+    def stillLeading(self, replyTerm: int, askedIn: int) -> bool:
+        """Whether a reply finds this server as it was when it asked: the leader of that term. Needs the lock."""
+        self.followNewerTerm(replyTerm)
+        return self.role is Role.LEADER and self.currentTerm == askedIn
 
     def backUp(self, prev: int, reply: AppendEntriesReply) -> int:
         """The next index to try after a refusal: a step for each term in conflict, not each entry. Needs the lock."""
@@ -426,7 +431,7 @@ class Raft:
             for i, entry in enumerate(entries, prev + 1):
                 # Only a conflict cuts the log: an old RPC may bring less than is here, which may be committed.
                 if i > self.lastIndex() or self.term(i) != entry.Term:
-                    self.log = [*self.log[: i - self.lastIncludedIndex], *entries[i - prev - 1 :]]
+                    self.setFrom(i, entries[i - prev - 1 :])
                     self.persist()
                     break
             lastNew = prev + len(entries)
@@ -447,11 +452,9 @@ class Raft:
             index, term = args.LastIncludedIndex, args.LastIncludedTerm
             if index <= self.commitIndex:
                 return  # nothing new: those entries are here, and are being applied one by one
-            if index <= self.lastIndex() and self.term(index) == term:
-                self.discardUpTo(index, term)
-            else:
-                self.log = [LogEntry(term)]
-                self.lastIncludedIndex = index
+            if index > self.lastIndex() or self.term(index) != term:
+                self.setFrom(self.lastIncludedIndex + 1, [])  # nothing in this log is known to follow the snapshot
+            self.discardUpTo(index, term)
             self.commitIndex = index
             self.persist(args.Data)
             self.snapshotToApply = ApplyMsg(
@@ -484,6 +487,14 @@ class Raft:
 
     # --- threads ---
 
-    def go(self, what: str, function: Callable[..., None], *args: Any) -> None:
+    def go(self, what: str, function: Callable[..., None], *args: Any) -> threading.Thread:
         """Run a function in a thread of its own, named so that a stack trace tells whose it is."""
-        threading.Thread(target=function, args=args, name=f"server {self.me} {what}", daemon=True).start()
+        thread = threading.Thread(target=function, args=args, name=f"server {self.me} {what}", daemon=True)
+        thread.start()
+        return thread
+
+
+def encoded(entry: LogEntry) -> bytes:
+    w = io.BytesIO()
+    labgob.NewEncoder(w).Encode(entry)
+    return w.getvalue()

@@ -1,0 +1,25 @@
+"""What a world raises when it cannot go on. Each message says what happened, in which thread, where, and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["Deadlock", "Endless", "SimulationError", "Spin", "Unsupported"]
+
+
+class SimulationError(Exception):
+    """Base of the verdicts below; raised itself for wrong use of a world (blocking in one that was left)."""
+
+
+class Deadlock(SimulationError):
+    """Every thread is blocked and no timer will wake one."""
+
+
+class Endless(SimulationError):
+    """Virtual time has passed the world's limit."""
+
+
+class Spin(SimulationError):
+    """A thread ran for some seconds of real time without reaching the scheduler: no lock, no sleep, no clock."""
+
+
+class Unsupported(SimulationError):
+    """The program reached for something that cannot be virtual: asyncio, sockets, processes, signals."""

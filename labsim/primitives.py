@@ -1,0 +1,301 @@
+"""The few things that everything else in `threading` is made of: locks, thread-local data, and 3.13's thread handle.
+
+They behave as those of the C module `_thread` do, errors included, with two additions. A lock is handed over directly
+to the thread that has waited longest, so nobody starves and nobody wakes in vain. And each acquire and release is a
+scheduling point, before the acquire and after the release: the places where another thread can make a difference.
+
+What orders threads happens here in few places: a `release` to the next `acquire` of the same lock; `Scheduler.start` to
+the first step in `Scheduler._run`; and a thread's end releases the lock that whoever joins it acquires. Conditions,
+events, semaphores, barriers, queues, timers and pools are the standard library's own, built on these.
+
+A world makes its own subclasses, with its scheduler as class attribute, so that `threading.Lock()` takes no argument.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import TIMEOUT_MAX
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+from labsim.scheduler import SECOND, Scheduler, SimThread
+
+__all__ = ["Local", "Lock", "RLock", "ThreadHandle", "primitives_of"]
+
+__tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
+
+
+class _Handed:
+    """What Lock and RLock share: a holder, and a queue of threads to hand over to."""
+
+    __slots__ = ("__weakref__", "_holder", "_number", "_waiters")
+
+    _scheduler: ClassVar[Scheduler]
+    _kind: ClassVar[str]
+
+    def __init__(self) -> None:
+        scheduler = self._scheduler
+        scheduler.locks += 1
+        self._number = scheduler.locks
+        self._holder: SimThread | None = None
+        self._waiters: deque[SimThread] | None = None  # made when first needed: most locks never have a waiter
+
+    def holder(self) -> SimThread | None:
+        return self._holder
+
+    def forget(self, thread: SimThread) -> None:
+        assert self._waiters is not None
+        self._waiters.remove(thread)
+
+    def _wait(self, blocking: bool, timeout: float) -> bool:
+        """Wait to be handed the lock that another thread holds; false when it is not to be had in time."""
+        if not blocking or timeout == 0:
+            return False
+        if self._waiters is None:
+            self._waiters = deque()
+        self._waiters.append(self._scheduler.current)
+        return self._scheduler.block(self, None if timeout == -1 else int(timeout * SECOND))
+
+    def _hand_over(self, waiters: deque[SimThread]) -> None:
+        """To the thread that has waited longest."""
+        self._holder = waiters.popleft()
+        self._scheduler.wake(self._holder)
+
+    def _complain(self, mistake: str) -> None:
+        """A lock is released that is not held: a mistake, unless the world is over and nothing is acquired any more."""
+        if not self._scheduler.over:
+            raise RuntimeError(mistake)
+        self._scheduler.point("release", self)
+
+    def _at_fork_reinit(self) -> None:
+        self._holder = self._waiters = None
+
+    def __hash__(self) -> int:
+        return self._number  # so that a set of locks has the same order in every process
+
+    def __str__(self) -> str:
+        return f"{self._kind}#{self._number}"
+
+    def __repr__(self) -> str:
+        state = "unlocked" if self._holder is None else f"locked by {self._holder.name}"
+        return f"<{self} {state}>"
+
+
+class Lock(_Handed):
+    __slots__ = ()
+
+    _kind = "Lock"
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        s = self._scheduler
+        s.left -= 1
+        if s.left <= 0:
+            s.point("acquire", self)
+        if timeout != -1:
+            _check_timeout(blocking, timeout)
+        if self._holder is None:
+            self._holder = s.current
+            return True
+        return self._wait(blocking, timeout)
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        if self._holder is None:
+            return self._complain("release unlocked lock")
+        if self._waiters:
+            self._hand_over(self._waiters)
+        else:
+            self._holder = None
+        s = self._scheduler
+        s.left -= 1
+        if s.left <= 0:
+            s.point("release", self)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def locked(self) -> bool:
+        s = self._scheduler
+        s.left -= 1
+        if s.left <= 0:
+            s.point("look at", self)
+        return self._holder is not None
+
+    acquire_lock, release_lock, locked_lock = acquire, release, locked  # their old names still exist
+
+    # A Condition finds its lock's own ways to let go of it while waiting quicker than its substitutes for them.
+
+    def _is_owned(self) -> bool:
+        return self._holder is not None  # by whom a Lock does not care
+
+    def _release_save(self) -> None:
+        self.release()
+
+    def _acquire_restore(self, _: None) -> None:
+        self.acquire()
+
+
+class RLock(_Handed):
+    __slots__ = ("_count",)
+
+    _kind = "RLock"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        s = self._scheduler
+        s.left -= 1
+        if s.left <= 0:
+            s.point("acquire", self)
+        if timeout != -1:
+            _check_timeout(blocking, timeout)
+        me = s.current
+        if self._holder is me:
+            self._count += 1
+            return True
+        if self._holder is not None and not self._wait(blocking, timeout):
+            return False
+        self._holder = me
+        self._count = 1
+        return True
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        s = self._scheduler
+        if self._holder is not s.current:
+            return self._complain("cannot release un-acquired lock")
+        self._count -= 1
+        if not self._count:
+            if self._waiters:
+                self._hand_over(self._waiters)
+            else:
+                self._holder = None
+        s.left -= 1
+        if s.left <= 0:
+            s.point("release", self)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def locked(self) -> bool:
+        return self._holder is not None
+
+    # For a Condition, which lets go of all levels while it waits.
+
+    def _is_owned(self) -> bool:
+        return self._holder is self._scheduler.current
+
+    def _recursion_count(self) -> int:
+        return self._count if self._holder is self._scheduler.current else 0
+
+    def _release_save(self) -> int:
+        count = self._count
+        if self._holder is self._scheduler.current:
+            self._count = 1
+        self.release()
+        return count
+
+    def _acquire_restore(self, count: int) -> None:
+        self.acquire()
+        self._count = count
+
+
+def _check_timeout(blocking: bool, timeout: float) -> None:
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")
+
+
+class Local:
+    """`threading.local`: each thread sees attributes of its own, and a subclass's `__init__` runs once in each."""
+
+    __slots__ = ("__arguments", "__dict__", "__dicts", "__weakref__")
+
+    _scheduler: ClassVar[Scheduler]
+
+    __arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    __dicts: WeakKeyDictionary[SimThread, dict[str, Any]]
+
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> Local:
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError("Initialization arguments are not supported")
+        self = object.__new__(cls)
+        mine: dict[str, Any] = {}
+        object.__setattr__(self, "_Local__arguments", (args, kwargs))
+        object.__setattr__(self, "_Local__dicts", WeakKeyDictionary({cls._scheduler.current: mine}))
+        object.__setattr__(self, "__dict__", mine)
+        return self
+
+    def __getattribute__(self, name: str) -> Any:
+        _use_own_dict(self)
+        return object.__getattribute__(self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _use_own_dict(self)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        _use_own_dict(self)
+        object.__delattr__(self, name)
+
+
+def _use_own_dict(local: Local) -> None:
+    """Make the current thread's attributes the visible ones. Nobody else can run before they are used."""
+    dicts = object.__getattribute__(local, "_Local__dicts")
+    thread = type(local)._scheduler.current
+    mine = dicts.get(thread)
+    if mine is None:
+        mine = dicts[thread] = {}
+        object.__setattr__(local, "__dict__", mine)
+        args, kwargs = object.__getattribute__(local, "_Local__arguments")
+        type(local).__init__(local, *args, **kwargs)
+        mine = dicts[thread]
+    object.__setattr__(local, "__dict__", mine)
+
+
+class ThreadHandle:
+    """What `threading.Thread` of 3.13 and later holds of its thread: done or not, and a way to wait for it."""
+
+    __slots__ = ("__weakref__", "_running", "ident")
+
+    _lock: ClassVar[type[Lock]]
+
+    def __init__(self) -> None:
+        self.ident: int | None = None
+        self._running = self._lock()
+
+    def begin(self, thread: SimThread) -> None:
+        self.ident = thread.number
+        self._running._holder = thread
+        thread.on_end.append(self._running)
+
+    def is_done(self) -> bool:
+        return self.ident is not None and not self._running.locked()
+
+    def join(self, timeout: float | None = None) -> None:
+        if self.ident is None:
+            raise RuntimeError("thread not started")
+        if self._running.acquire(True, -1 if timeout is None or timeout < 0 else timeout):
+            self._running.release()
+
+    def _set_done(self) -> None:
+        self._running._at_fork_reinit()
+
+
+def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[Local], type[ThreadHandle]]:
+    """The four classes, bound to a world."""
+    bound: dict[str, Any] = {"_scheduler": scheduler, "__module__": "_thread", "__slots__": ()}
+    lock = type("lock", (Lock,), bound)
+    return (
+        lock,
+        type("RLock", (RLock,), bound),
+        type("_local", (Local,), bound),
+        type("_ThreadHandle", (ThreadHandle,), {"_lock": lock, "__module__": "_thread", "__slots__": ()}),
+    )

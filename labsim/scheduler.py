@@ -1,0 +1,453 @@
+"""Virtual time, and which simulated thread runs next.
+
+All simulated threads share one OS thread; each is a greenlet, and the main one is the greenlet that entered the world.
+Exactly one runs. It keeps running until it blocks, sleeps, ends, or comes to a scheduling point at which a seeded draw
+sends another one first. There is no hub: the thread that stops chooses its successor and switches straight to it.
+
+What holds:
+
+- Same seed and same program: the same choices. Nothing here depends on a set's order, id() or hash().
+- The clock stands still while Python code computes. It moves on by `creep` with each event (a scheduling point passed,
+  a thread chosen), so that a loop that polls the clock or a flag ends, and jumps to the next timer when nobody can run.
+- Fair: the next thread is drawn evenly from all that can run, and no thread passes more than `LONGEST_STRETCH`
+  scheduling points in a row, whatever `switch` is.
+- Timers fire in the order of their deadlines, and those with equal deadlines in the order they were set.
+- A world ends (`over`) by a verdict (`failure`) or by being closed. From then on every scheduling call raises: in the
+  main thread the verdict, in all others `Ended`.
+
+Scheduling points are frequent, so they cost one subtraction. `left` says how many events remain until the next drawn
+switch, and the time follows from it. Every primitive does this, and calls only when the stretch has run out:
+
+    s.left -= 1
+    if s.left <= 0:
+        s.point("acquire", lock)
+
+When a trace is kept, each stretch is one event long, so that each one calls; the choices stay the same.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+from collections.abc import Callable
+from functools import lru_cache
+from random import Random
+from threading import get_ident
+from typing import Any, NoReturn, Protocol
+
+from greenlet import getcurrent, greenlet
+
+from labsim.ending import QUIET, Ended, Interrupt, clear, insist
+from labsim.errors import Deadlock, Endless, SimulationError
+from labsim.stacks import describe_threads
+from labsim.trace import Event
+
+__all__ = ["SECOND", "Scheduler", "SimThread", "Waitable"]
+
+__tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
+
+SECOND = 1_000_000_000  # the clock counts whole nanoseconds: sums of floats would depend on their order
+
+CREEP = 1_000  # one event costs about a microsecond of a real processor, too
+# A thread that polls without ever sleeping leaves the clock to creep alone, which would take minutes of real time for
+# the two minutes of a long trial. After this many events without one idle moment the clock's step doubles, and again.
+BUSY_EVENTS = 100_000
+FASTEST_CREEP = 64 * CREEP
+
+LONGEST_STRETCH = 1000  # events until a switch is due even with switch=0: a polling loop must let others run
+
+# Python's collector runs when enough was allocated, in the whole process. Finalisers (an executor's, say) may take
+# locks, so a world that wants the same events each time switches it off, and collects after these many events instead.
+# Few trials get there.
+COLLECT_EVENTS = 250_000
+
+# How often a thread may be told that the world is over, in `finally` blocks for instance, before labsim insists.
+PATIENCE = 16
+
+
+class Waitable(Protocol):
+    """What a thread can wait for: a lock."""
+
+    def forget(self, thread: SimThread) -> None:
+        """The thread's timer has fired; it waits no longer."""
+
+    def holder(self) -> SimThread | None:
+        """The thread that could end the waiting, for the report of a deadlock."""
+
+
+class SimThread:
+    """One simulated thread. `number` counts from 1, the main thread; it is also the thread's ident in the world."""
+
+    __slots__ = (
+        "__weakref__",
+        "greenlet",
+        "number",
+        "on_end",  # locks to release when the thread has ended: whoever joins it waits for one of these
+        "python",  # the threading.Thread it runs, if any
+        "refusals",
+        "timer",  # the number of its timer, 0 without one; a timer in the heap under another number is stale
+        "waits_for",
+        "woken",  # whether the last wait ended because somebody woke it, not because time ran out
+    )
+
+    greenlet: greenlet
+
+    def __init__(self, number: int, python: Any = None) -> None:
+        self.number = number
+        self.python = python
+        self.on_end: list[Any] = []
+        self.refusals = 0
+        self.timer = 0
+        self.waits_for: Waitable | None = None
+        self.woken = False
+
+    @property
+    def name(self) -> str:
+        if self.number == 1:
+            return "MainThread"
+        return getattr(self.python, "name", None) or f"thread {self.number}"
+
+    def __repr__(self) -> str:
+        return f"<SimThread {self.number} {self.name!r}>"
+
+
+class Scheduler:
+    """The state of one world's clock and threads. Made in the greenlet that becomes the main thread."""
+
+    def __init__(self, seed: str, *, switch: float, limit: float | None, trace: list[Event] | None) -> None:
+        draws = Random(f"{seed}:schedule")
+        self._random = draws.random
+        self._getrandbits = draws.getrandbits
+        self._stretches = _stretches(switch)
+        self._limit = None if limit is None else int(limit * SECOND)
+        self.trace = trace
+
+        self.main = SimThread(1)
+        self.main.greenlet = getcurrent()
+        self.current = self.main
+        self.threads: dict[int, SimThread] = {1: self.main}  # all that have been started and have not ended
+        self.started = 1
+        self.ready: list[SimThread] = []  # can run, but `current` does; in no order that means anything
+        self.timers: list[tuple[int, int, SimThread]] = []  # a heap of (deadline, number, thread)
+        self._timers_set = 0
+        self._timers_stale = 0
+        self.locks = 0  # made so far: numbers name them in traces and reports
+
+        # now = horizon - left * creep, in nanoseconds since the world began; events passed = _events - left
+        self.creep = CREEP
+        self.left = 0
+        self.horizon = 0
+        self._events = 0
+        self._idle_at = 0  # the event count when the world last had nothing to do
+        self._collect_at = COLLECT_EVENTS
+        self._until_switch = 0  # events between the end of this stretch and the next drawn switch
+        self._new_stretch()
+
+        self.failure: BaseException | None = None
+        self.over = False
+        self.closed = False
+        self.watched = False  # whether somebody is there to take delivery of what `insist` posts (labsim.watchdog)
+        self.os_thread = get_ident()
+        self.on_crash: Callable[[BaseException], None] | None = None  # for an exception no threading.Thread has seen
+
+    # -- the clock ---------------------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """Nanoseconds since the world began."""
+        return self.horizon - self.left * self.creep
+
+    def events(self) -> int:
+        return self._events - self.left
+
+    def _new_stretch(self) -> bool:
+        """Begin the next stretch of events; true when the last one ended in a drawn switch."""
+        due = not self._until_switch
+        collect = due and self._events >= self._collect_at
+        if due:
+            self._until_switch = self._stretches[self._getrandbits(8)]
+            if self._events - self._idle_at > BUSY_EVENTS:
+                self._idle_at = self._events
+                self.creep = min(self.creep * 2, FASTEST_CREEP)
+            if self._limit is not None and self.horizon > self._limit:
+                self._fail_endless()
+        length = self._until_switch if self.trace is None else 1
+        self._until_switch -= length
+        self._events += length
+        self.horizon += length * self.creep
+        self.left = length
+        if collect:  # only now, as finalisers may come here again
+            self._collect_at += COLLECT_EVENTS
+            gc.collect()
+        return due
+
+    def _advance(self) -> None:
+        """Nobody can run: move the clock to the next timer."""
+        timers = self.timers
+        while timers and timers[0][2].timer != timers[0][1]:
+            heapq.heappop(timers)
+            self._timers_stale -= 1
+        if not timers:
+            self._fail_deadlock()
+        deadline = max(timers[0][0], self.now())
+        if self._limit is not None and deadline > self._limit:
+            self._fail_endless()
+        self.creep = CREEP
+        self._idle_at = self._events
+        self.horizon = deadline + self.left * CREEP
+        self._fire()
+
+    def _fire(self) -> None:
+        """Make every thread ready whose deadline has come."""
+        timers = self.timers
+        now = self.horizon - self.left * self.creep
+        while timers and timers[0][0] <= now:
+            _, number, thread = heapq.heappop(timers)
+            if thread.timer != number:
+                self._timers_stale -= 1
+                continue
+            thread.timer = 0
+            thread.woken = False
+            if thread.waits_for is not None:
+                thread.waits_for.forget(thread)
+                thread.waits_for = None
+            self.ready.append(thread)
+
+    def _cancel_timer(self, thread: SimThread) -> None:
+        thread.timer = 0
+        self._timers_stale += 1
+        if self._timers_stale > 64 and self._timers_stale * 2 > len(self.timers):
+            # Long timeouts that are never needed would pile up until their time comes, with the threads they name.
+            self.timers = [entry for entry in self.timers if entry[2].timer == entry[1]]
+            heapq.heapify(self.timers)
+            self._timers_stale = 0
+
+    # -- choosing and switching --------------------------------------------------------------------------------------
+
+    def point(self, what: str, on: object = "") -> None:
+        """A scheduling point at which the stretch has run out: perhaps let another thread run first."""
+        if self.over:
+            self._refuse()
+            return
+        due = self._new_stretch()
+        if self.trace is not None:
+            self._record(what, on)
+        if due:
+            self._fire()
+            if self.ready:
+                me = self.current
+                other = self._draw()
+                self.ready.append(me)
+                self._switch(other, me)
+
+    def block(self, on: Waitable | None, timeout: int | None) -> bool:
+        """Stop the current thread until `wake` (true) or until `timeout` nanoseconds have passed (false)."""
+        me = self.current
+        me.waits_for = on
+        if timeout is not None:
+            self._timers_set += 1
+            me.timer = self._timers_set
+            heapq.heappush(self.timers, (self.horizon - self.left * self.creep + timeout, me.timer, me))
+        self._switch(self._next(), me)
+        return me.woken
+
+    def wake(self, thread: SimThread) -> None:
+        """The thread has what it waits for and can run."""
+        if thread.timer:
+            self._cancel_timer(thread)
+        thread.waits_for = None
+        thread.woken = True
+        self.ready.append(thread)
+
+    def sleep(self, duration: int) -> None:
+        """Stop the current thread for `duration` nanoseconds; 0 lets any other thread that can run go first."""
+        if duration:
+            self.block(None, duration)
+        else:
+            me = self.current
+            self.ready.append(me)
+            self._switch(self._next(), me)
+
+    def _next(self) -> SimThread:
+        """Choose who runs now that the current thread does not, moving the clock when nobody can."""
+        self.left -= 1
+        if self.left <= 0:
+            if self.over:
+                self._refuse(blocking=True)
+            self._new_stretch()
+        timers = self.timers
+        if timers and timers[0][0] <= self.horizon - self.left * self.creep:
+            self._fire()
+        while not self.ready:
+            self._advance()
+        chosen = self._draw()
+        if self.trace is not None:
+            self.trace.append((self.events(), self.now(), chosen.name, "runs"))
+        return chosen
+
+    def _draw(self) -> SimThread:
+        """Take one of the ready threads, each with the same chance."""
+        ready = self.ready
+        last = ready.pop()
+        if not ready:
+            return last
+        chosen = int(self._random() * (len(ready) + 1))
+        if chosen == len(ready):
+            return last
+        thread = ready[chosen]
+        ready[chosen] = last
+        return thread
+
+    def _switch(self, other: SimThread, me: SimThread) -> None:
+        if other is not me:
+            self.current = other
+            other.greenlet.switch()  # and somebody has switched back, after setting `current`
+            if self.over:
+                self._refuse(blocking=True)
+
+    def _record(self, what: str, on: object) -> None:
+        assert self.trace is not None
+        self.trace.append((self.events(), self.now(), self.current.name, f"{what} {on}" if on != "" else what))
+
+    # -- threads -----------------------------------------------------------------------------------------------------
+
+    def start(
+        self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any], handle: Any = None
+    ) -> SimThread:
+        """Make a thread that will call the function; it can run from now on. The handle, if any, is for joining it."""
+        if self.over:
+            self._refuse(blocking=True)
+        self.started += 1
+        thread = SimThread(self.started, getattr(function, "__self__", None))
+        # A greenlet that begins because another one has ended is given that one's result, hence *_.
+        thread.greenlet = greenlet(lambda *_: self._run(thread, function, args, kwargs), self.main.greenlet)
+        self.threads[thread.number] = thread
+        self.ready.append(thread)
+        if handle is not None:
+            handle.begin(thread)
+        self.left -= 1
+        if self.left <= 0:
+            self.point("start", thread.name)
+        return thread
+
+    def _run(
+        self, thread: SimThread, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """The life of a thread's greenlet, from its first step to the choice of who runs after it."""
+        try:
+            function(*args, **kwargs)
+        except BaseException as error:
+            Interrupt.__init__ = QUIET  # type: ignore[method-assign]  # these two first: see labsim.ending
+            clear(self.os_thread, None)
+            self.crashed(error)
+        del function, args, kwargs  # the caller's objects end with the thread, not with its greenlet
+        if not self.over:
+            for lock in thread.on_end:
+                lock.release()
+        del self.threads[thread.number]
+        if not self.over:
+            # A greenlet that ends continues in its parent.
+            self.current = self._next()
+            thread.greenlet.parent = self.current.greenlet
+        elif not self.closed:
+            self.current = self.main  # the parent still
+
+    def crashed(self, error: BaseException) -> None:
+        """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world."""
+        if self.over or isinstance(error, (Ended, SystemExit)):
+            return  # in a world that is over, an exception such as "release unlocked lock" is none of the program's
+        if isinstance(error, Exception):
+            if self.on_crash is not None:
+                self.on_crash(error)
+        else:
+            self.fail(error)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def condemn(self, failure: BaseException) -> None:
+        """The world has failed: its main thread raises `failure` as soon as it reaches the scheduler or returns."""
+        if not self.over:
+            self.failure = failure
+            self._stop()
+
+    def _stop(self) -> None:
+        """From now on every scheduling call notices that the world is over; the clock stays where it is."""
+        self.over = True
+        self.horizon -= self.left * self.creep
+        self._events -= self.left
+        self.left = 0
+
+    def fail(self, failure: BaseException) -> NoReturn:
+        """Condemn the world and leave the current thread at once."""
+        self.condemn(failure)
+        self._refuse(blocking=True)
+        raise AssertionError("a blocking call of a world that is over has returned")
+
+    def _fail_deadlock(self) -> NoReturn:
+        self.fail(
+            Deadlock(
+                f"Deadlock at {self.now() / SECOND:.6f} s of virtual time: every thread is blocked, and there is no "
+                f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current)}"
+            )
+        )
+
+    def _fail_endless(self) -> NoReturn:
+        assert self._limit is not None
+        self.fail(
+            Endless(
+                f"the program has not ended within {self._limit / SECOND:g} s of virtual time. Its threads:\n\n"
+                f"{describe_threads(self.threads.values(), self.current)}"
+            )
+        )
+
+    def _refuse(self, blocking: bool = False) -> None:
+        """The world is over: raise what ends the current thread."""
+        me = self.current
+        if me is self.main and self.closed:
+            if blocking:
+                raise SimulationError("a call that would block, or start a thread, in a world that has been left")
+            return  # unlocking, say, as objects are finalised does no harm
+        if me is not self.main and not self.closed:
+            self.threads[me.number] = me  # for close() to end, should it be one that was just ending
+            self.current = self.main
+            self.main.greenlet.switch()  # and the world has been closed
+        me.refusals += 1
+        if me.refusals > PATIENCE and self.watched:
+            insist(self.os_thread)
+        if me is self.main:
+            assert self.failure is not None
+            raise self.failure
+        raise Ended
+
+    def close(self) -> None:
+        """End every thread, whatever it is doing. Called by the main thread."""
+        self.closed = True
+        self._stop()
+        for thread in list(self.threads.values()):
+            if thread is not self.main and thread.greenlet:  # has begun, and has not ended
+                self.current = thread
+                thread.greenlet.switch()
+            if thread is not self.main:
+                del thread.greenlet  # a greenlet that never began holds its thread, too
+        self.current = self.main
+        self.threads.clear()
+        self.ready.clear()
+        self.timers.clear()
+        self.on_crash = None
+
+
+@lru_cache
+def _stretches(switch: float) -> list[int]:
+    """256 equally likely numbers of events from one switch to the next, when each event switches with a probability.
+
+    A table, so that a draw costs little, and made without logarithms, whose last digit differs between machines.
+    """
+    if not 0 <= switch <= 1:
+        raise ValueError(f"switch is a probability, not {switch!r}")
+    table = []
+    length, unswitched = 1, 1 - switch
+    for quantile in range(256):
+        while unswitched > 1 - (quantile + 0.5) / 256 and length < LONGEST_STRETCH:
+            length += 1
+            unswitched *= 1 - switch
+        table.append(length)
+    return table
