@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_a_path_outside_the_project_is_taken_as_it_is_meant(lab: Lab, tmp_path: 
     """pytest by itself would take the folder of a path after an unknown option for the project's."""
     path = lab.variant("    pass\n")
     result = lab.pytester.run(
-        "python", "-m", "pytest", "-m", "2A", "--sim", "--raft", str(path), str(REPOSITORY / "tests")
+        sys.executable, "-m", "pytest", "-m", "2A", "--sim", "--raft", str(path), str(REPOSITORY / "tests")
     )
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines([f"rootdir: {REPOSITORY}"])
