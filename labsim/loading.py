@@ -43,12 +43,18 @@ __tracebackhide__ = True  # for pytest: a failure points at the line that called
 _real_import = builtins.__import__
 
 
+@functools.cache
+def _real_folder(folder: Path) -> str:
+    """Its path without links, to begin other paths with; asked of the system once, as every world wants it."""
+    return os.path.join(os.path.realpath(folder), "")
+
+
 class Importer:
     """The modules of one world."""
 
     def __init__(self, fresh: Sequence[Path], stand_ins: StandIns, refuse: Callable[[str], NoReturn]) -> None:
         self.modules: dict[str, ModuleType] = {}
-        self._fresh = tuple(os.path.join(os.path.realpath(folder), "") for folder in fresh)
+        self._fresh = tuple(map(_real_folder, fresh))
         self._twins = {**stand_ins.twins, "importlib": self._importlib}
         self._touches = stand_ins.touches
         self._refuse = refuse
