@@ -292,12 +292,15 @@ def _exit_refused(run: Run) -> Iterator[None]:
             run.trial.fail_later(failure)  # also if the solution catches what is raised here
         raise failure
 
+    modules: list[Any] = [os, sys.modules[os.name]]  # os takes it from posix or nt
     before = os._exit
-    os._exit = refuse
+    for module in modules:
+        module._exit = refuse
     try:
         yield
     finally:
-        os._exit = before
+        for module in modules:
+            module._exit = before
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------
