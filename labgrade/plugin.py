@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shlex
 import sys
 import threading
@@ -162,9 +163,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     trials = metafunc.config.stash[SETTINGS].trials
-    if "make_config" in metafunc.fixturenames and trials > 1:
+    if "make_config" in metafunc.fixturenames and trials > 1 and not _deselected(metafunc):
         ids = [f"trial{k}" for k in range(trials)]
         metafunc.parametrize("make_config", range(trials), indirect=True, ids=ids)
+
+
+def _deselected(metafunc: pytest.Metafunc) -> bool:
+    """Whether -m surely leaves this test out: a thousand trials of every other part would take long to collect."""
+    words = re.findall(r"\w+", metafunc.config.getoption("markexpr"))
+    return bool(words) and "not" not in words and not any(m.name in words for m in metafunc.definition.iter_markers())
 
 
 @pytest.fixture
