@@ -19,16 +19,27 @@ from typing import Any
 from labgrade import HOME, LAB
 from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
+from labsim.race import Detector, Race
 from labsim.trace import Event, compare
 from raft.config import TIME_LIMIT, Config, LabFailure, Trial
 
 __tracebackhide__ = True
 
+SHIPPED = HOME / "raft" / "raft.py"
+
 
 class Simulation:
     """A trial of the test function `test` in `file`; `out` receives the lab's lines."""
 
-    def __init__(self, solution: Solution, file: Path, test: str, seed: int, out: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        solution: Solution,
+        file: Path,
+        test: str,
+        seed: int,
+        out: Callable[[str], None],
+        race_share: float | None = None,
+    ) -> None:
         self.solution = solution
         self.file = file
         self.test = test
@@ -36,6 +47,8 @@ class Simulation:
         self.out = out
         self.trial: Trial | None = None  # once the test has made its servers
         self.events: list[Event] = []
+        self.races: list[Race] = []
+        self._race_share = race_share
 
     def run(self, trace: bool = False) -> None:
         """Run the test; with `trace`, keep the events of its world. Raises what the test raises, or SimulationError."""
@@ -43,6 +56,9 @@ class Simulation:
             f"{self.seed}:{self.test}",
             fresh=[*LAB, self.file.parent, self.solution.root],
             limit=TIME_LIMIT,
+            watch=self._is_solutions if self._race_share is not None else None,
+            share=self._race_share or 0.0,
+            describe=_which_server,
             trace=trace,
         )
 
@@ -55,12 +71,22 @@ class Simulation:
         sys.path[:] = [str(HOME), *path, str(self.solution.home)]
         try:
             with world:
+                if world.detector is not None:
+                    _watch_encoding(world.import_module("labgob"), world.detector)
                 world.run(getattr(world.load(self.file.stem, self.file), self.test), make_config)
         except Endless as e:
             raise LabFailure("test took longer than 120 seconds", str(e)) from None
         finally:
             sys.path[:] = path
             self.events = world.trace or []
+            self.races = world.detector.races if world.detector is not None else []
+
+    def _is_solutions(self, path: str) -> bool:
+        """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""
+        file = Path(path)
+        if any(file.is_relative_to(folder) for folder in LAB):
+            return file == SHIPPED
+        return file.is_relative_to(self.solution.root) and not file.is_relative_to(self.file.parent)
 
     def check_repeatable(self) -> None:
         """Run a traced trial again in a second process. Raises LabFailure with the first event that differs, if any."""
@@ -77,6 +103,28 @@ class Simulation:
         difference = compare(json.loads(json.dumps(self.events)), json.loads(again.stdout))
         if difference:
             raise LabFailure("the solution is not deterministic", difference)
+
+
+def _which_server(obj: object) -> str:
+    """Which one an object of the solution is, in a race's report."""
+    me = getattr(obj, "__dict__", {}).get("me")
+    return f"server {me}" if isinstance(me, int) else ""
+
+
+def _watch_encoding(labgob: Any, detector: Detector) -> None:
+    """To encode is to read all of a value, and a reply that arrives is written, in the thread of the Call."""
+    encode, fill = labgob.encode, labgob.fill
+
+    def encode_watched(value: Any) -> bytes:
+        detector.read_deep(value)
+        encoded: bytes = encode(value)
+        return encoded
+
+    def fill_watched(data: bytes, instance: Any) -> Any:
+        detector.write_deep(instance)
+        return fill(data, instance)
+
+    labgob.encode, labgob.fill = encode_watched, fill_watched
 
 
 def _load(world: World, solution: Solution) -> ModuleType:

@@ -33,6 +33,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
+from labsim.race import Cell, Detector
+from labsim.rewrite import MODULE_CELL, instrument
 from labsim.stacks import is_library
 from labsim.standins import AFRESH, REFUSED, REFUSED_PARTS, StandIns, twin
 
@@ -52,7 +54,14 @@ def _real_folder(folder: Path) -> str:
 class Importer:
     """The modules of one world."""
 
-    def __init__(self, fresh: Sequence[Path], stand_ins: StandIns, refuse: Callable[[str], NoReturn]) -> None:
+    def __init__(
+        self,
+        fresh: Sequence[Path],
+        stand_ins: StandIns,
+        refuse: Callable[[str], NoReturn],
+        watch: Callable[[str], bool],
+        detector: Detector | None,
+    ) -> None:
         self.modules: dict[str, ModuleType] = {}
         self._fresh = tuple(map(_real_folder, fresh))
         self._twins = {**stand_ins.twins, "importlib": self._importlib}
@@ -63,6 +72,11 @@ class Importer:
         self._shared: set[str] = set()  # names found to be none of ours
         self._before: dict[str, ModuleType | None] = {}  # what sys.modules said, by name, before we changed it
         self._builtins = {**vars(builtins), "__import__": self.import_}
+        self._watch = watch
+        self._detector = detector
+        self._watched_builtins = self._builtins
+        if detector is not None:
+            self._watched_builtins = {**self._builtins, **detector.helpers()}
         vars(dataclasses)["exec"] = _exec_remembering
 
     # -- importing ---------------------------------------------------------------------------------------------------
@@ -204,14 +218,17 @@ class Importer:
         if spec.origin is not None and not isinstance(spec.loader, SourceFileLoader):
             return importlib.import_module(name)  # compiled, inside a fresh package
         module = _empty_module(spec)
-        module.__dict__["__builtins__"] = self._builtins
+        watched = public and spec.origin is not None and self._detector is not None and self._watch(spec.origin)
+        module.__dict__["__builtins__"] = self._watched_builtins if watched else self._builtins
+        if watched:
+            module.__dict__[MODULE_CELL] = Cell(name)
         self.modules[name] = module
         if public:
             self._before.setdefault(name, sys.modules.get(name))
             sys.modules[name] = module
         try:
             if spec.origin is not None:
-                exec(_code(name, spec.origin), module.__dict__)
+                exec(_code(name, spec.origin, rewritten=watched), module.__dict__)
             touch = self._touches.get(name)
             if touch is not None:
                 touch(module)
@@ -307,17 +324,17 @@ def _exec_remembering(source: str, globals: dict[str, Any], locals: dict[str, An
     exec(_remembered(source), globals, locals)
 
 
-_compiled: dict[str, tuple[tuple[int, int], CodeType]] = {}
+_compiled: dict[tuple[str, bool], tuple[tuple[int, int], CodeType]] = {}
 
 
-def _code(name: str, path: str) -> CodeType:
+def _code(name: str, path: str, rewritten: bool = False) -> CodeType:
     """The file's code, from memory when the file has not changed, else from its .pyc or its source."""
     stat = os.stat(path)
     version = stat.st_mtime_ns, stat.st_size
-    known = _compiled.get(path)
+    known = _compiled.get((path, rewritten))
     if known is not None and known[0] == version:
         return known[1]
-    code = SourceFileLoader(name, path).get_code(name)
+    code = instrument(path) if rewritten else SourceFileLoader(name, path).get_code(name)
     assert code is not None
-    _compiled[path] = version, code
+    _compiled[path, rewritten] = version, code
     return code

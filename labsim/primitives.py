@@ -13,14 +13,17 @@ A world makes its own subclasses, with its scheduler as class attribute, so that
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from threading import TIMEOUT_MAX
+from types import CodeType, FrameType
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from labsim.scheduler import SECOND, Scheduler, SimThread
+from labsim.stacks import LABSIM, is_library
 
-__all__ = ["Local", "Lock", "RLock", "ThreadHandle", "primitives_of"]
+__all__ = ["UNORDERED", "Local", "Lock", "Ordering", "RLock", "ThreadHandle", "primitives_of"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -289,13 +292,81 @@ class ThreadHandle:
         self._running._at_fork_reinit()
 
 
+UNORDERED = ()
+"""The `order` of a lock that says nothing about the program: one of the library's own books."""
+
+
+class Ordering(_Handed):
+    """A lock that tells the world's race detector (labsim.race) what it orders."""
+
+    __slots__ = ()
+
+    order: Any
+    made: tuple[CodeType, int] | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order = None  # the releaser's epoch and clock at the last release
+        self.made = _maker(sys._getframe())
+
+    def release(self) -> None:
+        if self.order is not UNORDERED and self._is_let_go():
+            self._scheduler.detector.released(self)  # before anybody else can have it
+        super().release()  # type: ignore[misc]
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        taken: bool = super().acquire(blocking, timeout)  # type: ignore[misc]
+        if taken and self.order is not UNORDERED:
+            self._scheduler.detector.acquired(self)
+        return taken
+
+    __enter__ = acquire
+
+    def _is_let_go(self) -> bool:
+        """Whether a release would let others have the lock."""
+        return self._holder is not None
+
+
+class OrderingLock(Ordering, Lock):
+    __slots__ = ("made", "order")
+
+    acquire_lock, release_lock = Ordering.acquire, Ordering.release
+
+
+class OrderingRLock(Ordering, RLock):
+    __slots__ = ("made", "order")
+
+    def _is_let_go(self) -> bool:
+        return self._holder is self._scheduler.current and self._count == 1
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self._holder is self._scheduler.current:
+            return RLock.acquire(self, blocking, timeout)
+        return super().acquire(blocking, timeout)
+
+    __enter__ = acquire
+
+
+_MAKERS = frozenset({"Condition.__init__", "Ordering.__init__", "RLock", "Semaphore.__init__"})
+
+
+def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
+    """Where the program has made a lock; None for one that the library made for itself, an Event's or a waiter's."""
+    while frame is not None and frame.f_code.co_qualname in _MAKERS:
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(LABSIM) or is_library(frame.f_code.co_filename):
+        return None
+    return frame.f_code, frame.f_lasti
+
+
 def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[Local], type[ThreadHandle]]:
     """The four classes, bound to a world."""
     bound: dict[str, Any] = {"_scheduler": scheduler, "__module__": "_thread", "__slots__": ()}
-    lock = type("lock", (Lock,), bound)
+    ordering = scheduler.detector is not None
+    lock = type("lock", (OrderingLock if ordering else Lock,), bound)
     return (
         lock,
-        type("RLock", (RLock,), bound),
+        type("RLock", (OrderingRLock if ordering else RLock,), bound),
         type("_local", (Local,), bound),
         type("_ThreadHandle", (ThreadHandle,), {"_lock": lock, "__module__": "_thread", "__slots__": ()}),
     )

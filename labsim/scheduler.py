@@ -42,7 +42,7 @@ from labsim.errors import Deadlock, Endless, SimulationError
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
-__all__ = ["SECOND", "Scheduler", "SimThread", "Waitable"]
+__all__ = ["SECOND", "Scheduler", "SimThread", "Waitable", "stretches"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -80,6 +80,7 @@ class SimThread:
 
     __slots__ = (
         "__weakref__",
+        "actor",
         "greenlet",
         "number",
         "on_end",  # locks to release when the thread has ended: whoever joins it waits for one of these
@@ -91,6 +92,7 @@ class SimThread:
     )
 
     greenlet: greenlet
+    actor: Any  # what a race detector knows of it, if there is one
 
     def __init__(self, number: int, python: Any = None) -> None:
         self.number = number
@@ -118,7 +120,7 @@ class Scheduler:
         draws = Random(f"{seed}:schedule")
         self._random = draws.random
         self._getrandbits = draws.getrandbits
-        self._stretches = _stretches(switch)
+        self._stretches = stretches(switch)
         self._limit = None if limit is None else int(limit * SECOND)
         self.trace = trace
 
@@ -148,6 +150,7 @@ class Scheduler:
         self.closed = False
         self.watched = False  # whether somebody is there to take delivery of what `insist` posts (labsim.watchdog)
         self.os_thread = get_ident()
+        self.detector: Any = None  # of races (labsim.race); told when threads start and end
         self.on_crash: Callable[[BaseException], None] | None = None  # for an exception no threading.Thread has seen
 
     # -- the clock ---------------------------------------------------------------------------------------------------
@@ -239,6 +242,18 @@ class Scheduler:
                 self.ready.append(me)
                 self._switch(other, me)
 
+    def preempt(self, what: str) -> None:
+        """Let another thread that can run go first."""
+        self.left -= 1
+        if self.left <= 0:
+            self.point(what)
+        self._fire()
+        if self.ready:
+            me = self.current
+            other = self._draw()
+            self.ready.append(me)
+            self._switch(other, me)
+
     def block(self, on: Waitable | None, timeout: int | None) -> bool:
         """Stop the current thread until `wake` (true) or until `timeout` nanoseconds have passed (false)."""
         me = self.current
@@ -324,6 +339,8 @@ class Scheduler:
         self.ready.append(thread)
         if handle is not None:
             handle.begin(thread)
+        if self.detector is not None:
+            self.detector.started(thread)
         self.left -= 1
         if self.left <= 0:
             self.point("start", thread.name)
@@ -343,6 +360,8 @@ class Scheduler:
         if not self.over:
             for lock in thread.on_end:
                 lock.release()
+            if self.detector is not None:
+                self.detector.ended(thread)
         del self.threads[thread.number]
         if not self.over:
             # A greenlet that ends continues in its parent.
@@ -436,7 +455,7 @@ class Scheduler:
 
 
 @lru_cache
-def _stretches(switch: float) -> list[int]:
+def stretches(switch: float) -> list[int]:
     """256 equally likely numbers of events from one switch to the next, when each event switches with a probability.
 
     A table, so that a draw costs little, and made without logarithms, whose last digit differs between machines.

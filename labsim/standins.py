@@ -27,7 +27,7 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from labsim.ending import Ended
-from labsim.primitives import primitives_of
+from labsim.primitives import UNORDERED, Ordering, primitives_of
 from labsim.scheduler import SECOND, Scheduler
 
 __all__ = ["AFRESH", "REFUSED", "REFUSED_PARTS", "StandIns", "twin"]
@@ -98,6 +98,7 @@ class StandIns:
         self.touches: dict[str, Callable[[ModuleType], None]] = {
             "concurrent.futures": self._touch_futures,
             "concurrent.futures._base": self._touch_futures_base,
+            "concurrent.futures.thread": _unordered,
             "queue": self._touch_queue,
             "random": self._touch_random,
             "threading": self._touch_threading,
@@ -335,6 +336,8 @@ class StandIns:
             if s.left <= 0:
                 s.point("look at an Event")
             flag: bool = event._flag
+            if flag and s.detector is not None:
+                s.detector.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
             return flag
 
         threading._make_invoke_excepthook = lambda: invoke_excepthook
@@ -346,6 +349,7 @@ class StandIns:
                 setattr(threading, name, lambda func: None)
         for cls in (threading.Thread, threading.Condition, threading.Event):
             _number(cls)
+        _unordered(threading)
         # Kept for fork and for the end of the process; up to 3.12 each start would look at every thread's lock.
         threading._dangling = threading._shutdown_locks = _Forgetful()
 
@@ -388,6 +392,13 @@ class StandIns:
         base.LOGGER = logging.Logger("concurrent.futures")
         base.LOGGER.parent = logging.getLogger("concurrent.futures")
         base.LOGGER.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], Ended)))
+
+
+def _unordered(module: ModuleType) -> None:
+    """The locks of a module's own books, in which threads start and end, do not order what those threads do."""
+    for lock in vars(module).values():
+        if isinstance(lock, Ordering):
+            lock.order = UNORDERED
 
 
 class _Forgetful(set[Any]):

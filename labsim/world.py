@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import ClassVar, NoReturn, ParamSpec, TypeVar
+from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
 from labsim.ending import Ended
 from labsim.errors import SimulationError, Unsupported
 from labsim.loading import Importer
+from labsim.race import Detector
 from labsim.scheduler import SECOND, Scheduler
 from labsim.stacks import place_in_program
 from labsim.standins import StandIns
@@ -36,6 +37,9 @@ class World:
     switch  the probability that another runnable thread goes first at a scheduling point
     limit   seconds of virtual time after which the world fails with Endless; None for no limit
     spin    seconds of processor time that a thread may run without reaching the scheduler before it fails with Spin
+    watch   which files, by their paths, to look for data races in (labsim.race); None to look in none
+    share   the probability that another runnable thread goes first at an access in those
+    describe    says of an object which one it is, such as "server 2", for a race's report
     trace   whether to keep `trace`, the list of all events (see labsim.trace)
     """
 
@@ -49,6 +53,9 @@ class World:
         switch: float = 0.1,
         limit: float | None = None,
         spin: float = 3.0,
+        watch: Callable[[str], bool] | None = None,
+        share: float = 0.02,
+        describe: Callable[[Any], str] = lambda _: "",
         trace: bool = False,
     ) -> None:
         self.seed = seed
@@ -57,6 +64,10 @@ class World:
         self._switch = switch
         self._limit = limit
         self._spin = spin
+        self._watch = watch
+        self._share = share
+        self._describe = describe
+        self.detector: Detector | None = None
         self._scheduler: Scheduler | None = None
         self._importer: Importer | None = None
         self._running = False
@@ -69,7 +80,13 @@ class World:
         if self._scheduler is not None:
             raise SimulationError("a world is entered once; make another one with the same seed to see it again")
         self._scheduler = Scheduler(self.seed, switch=self._switch, limit=self._limit, trace=self.trace)
-        self._importer = Importer(self._fresh, StandIns(self._scheduler, self.seed, self._refuse), self._refuse)
+        watch = self._watch or (lambda path: False)
+        if self._watch is not None:
+            self.detector = Detector(
+                self._scheduler, self.seed, watch=watch, share=self._share, describe=self._describe
+            )
+        stand_ins = StandIns(self._scheduler, self.seed, self._refuse)
+        self._importer = Importer(self._fresh, stand_ins, self._refuse, watch, self.detector)
         World._open = self
         self._collect = gc.isenabled()
         gc.disable()  # see COLLECT_EVENTS in labsim.scheduler
@@ -86,6 +103,8 @@ class World:
             pass  # it took an interruption to end some thread
         finally:
             importer.close()
+            if self.detector is not None:
+                self.detector.close()
             self._importer = None
             World._open = None
             if self._collect:
