@@ -23,12 +23,14 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import pytest
 
 from labgrade import solution, summary
-from labgrade.simulation import Simulation
+from labgrade.simulation import RACE_SHARE, Simulation
+from labsim.race import Race
+from labsim.scheduler import Schedule
 from raft.config import Config, LabFailure, Trial
 
 __tracebackhide__ = True
@@ -45,9 +47,12 @@ SEED_HELP = "the seed of the first trial (the next ones count up from it), or 'l
 MAX_OUTPUT = 20_000  # characters of a solution's output that a report keeps
 SIM_HELP = "run lab tests in deterministic virtual time instead of real threads"
 SIM_CHECK_HELP = "run each lab test twice in virtual time, in two processes, and fail if they differ in any event"
+RACE_HELP = "run lab tests in virtual time and look for data races of the solution; a race fails the test"
+RACE_SHARE_HELP = "with --race: at which share of the accesses it watches another thread goes first"
+SCHEDULE_HELP = "in virtual time, whether the next thread is drawn evenly ('random') or has priority ('pct')"
+MOST_RACES = 10  # of one trial that are shown in full
 SEEDS = 2**31
 
-RECORDS = pytest.StashKey[list[summary.LabRecord]]()
 SETTINGS = pytest.StashKey["Settings"]()
 RUN = pytest.StashKey["Run"]()
 
@@ -61,6 +66,9 @@ class Settings:
     seed: int
     sim: bool  # virtual time
     sim_check: bool  # and each trial twice
+    schedule: Schedule
+    race: bool  # virtual time with the race detector
+    race_share: float
     leaked: list[threading.Thread] = field(default_factory=list)  # threads of solutions that could not be ended
 
 
@@ -76,6 +84,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", metavar="S", type=_seed, help=f"{SEED_HELP} (default: drawn afresh)")
     group.addoption("--sim", action="store_true", help=SIM_HELP)
     group.addoption("--sim-check", action="store_true", help=SIM_CHECK_HELP)
+    group.addoption("--race", action="store_true", help=RACE_HELP)
+    group.addoption(
+        "--race-share",
+        metavar="P",
+        type=_share,
+        default=RACE_SHARE,
+        help=f"{RACE_SHARE_HELP} (default: {RACE_SHARE})",
+    )
+    group.addoption("--schedule", choices=get_args(Schedule), default="random", help=f"{SCHEDULE_HELP} (default: random)")
     parser.addini("raft", f"{RAFT_HELP}, relative to the ini file", default="raft/raft.py")
     parser.addini("trials", TRIALS_HELP, default="1")
 
@@ -94,7 +111,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
             joined[-1] = f"--raft={arg}"
         else:
             joined.append(str(arg))
-    return pytest.main(joined, config.invocation_params.plugins) if joined != args else None
+    if joined == args:
+        return None
+    # In a process that has begun once, pytest finds the plugin's modules imported before it could rewrite their asserts.
+    quiet = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    return pytest.main([*joined, *quiet], config.invocation_params.plugins)
 
 
 def _at_least_one(text: str) -> int:
@@ -109,16 +130,29 @@ def _seed(text: str) -> int | str:
     return text if text == "last" else int(text)
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise pytest.UsageError(f"--race-share takes a number from 0 to 1, not {text!r}")
+    return share
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for part, about in PARTS.items():
         config.addinivalue_line("markers", f"{part}: part {part} of the lab, {about}")
-    config.stash[RECORDS] = []
+    race, sim_check = config.getoption("race"), config.getoption("sim_check")
     config.stash[SETTINGS] = Settings(
         _solution(config),
         trials=config.getoption("trials") or _at_least_one(config.getini("trials")),
         seed=_base_seed(config),
-        sim=config.getoption("sim") or config.getoption("sim_check"),
-        sim_check=config.getoption("sim_check"),
+        sim=config.getoption("sim") or sim_check or race,
+        sim_check=sim_check,
+        schedule=config.getoption("schedule"),
+        race=race,
+        race_share=config.getoption("race_share"),
     )
 
 
@@ -155,6 +189,8 @@ def pytest_report_header(config: pytest.Config) -> str:
     settings = config.stash[SETTINGS]
     trials = f", {settings.trials} trials" if settings.trials > 1 else ""
     time = "virtual time" if settings.sim else "real threads"
+    if settings.race:
+        time += " with the race detector"
     return f"lab: --raft {settings.solution.what} --seed {settings.seed}{trials}, {time}"
 
 
@@ -202,6 +238,7 @@ class Run:
         self.seed = self.settings.seed + trial
         self.lines: list[str] = []
         self.trial: Trial | None = None  # once the test has made its servers
+        self.races: list[Race] = []
         self._item = item
         self._context = contextlib.ExitStack()
 
@@ -224,13 +261,26 @@ class Run:
 
     def simulate(self) -> None:
         """In virtual time: the whole test."""
-        simulation = Simulation(self.settings.solution, self._item.path, self.test, self.seed, self._out)
+        settings = self.settings
+        simulation = Simulation(
+            settings.solution,
+            self._item.path,
+            self.test,
+            self.seed,
+            self._out,
+            schedule=settings.schedule,
+            race_share=settings.race_share if settings.race else None,
+        )
         try:
-            simulation.run(trace=self.settings.sim_check)
+            simulation.run(trace=settings.sim_check)
         finally:
             self.trial = simulation.trial
-            if self.settings.sim_check:
+            self.races = simulation.races
+            if settings.sim_check:
                 simulation.check_repeatable()
+        if self.races:
+            __tracebackhide__ = False  # noqa: F841  with nothing but hidden frames, pytest would say so
+            pytest.fail(f"data race on {self.races[0].summary}", pytrace=False)
 
     def _out(self, line: str) -> None:
         self.lines.append(line)
@@ -248,7 +298,11 @@ class Run:
         if self._item.config.getoption("raft"):
             command += ["--raft", self._item.config.getoption("raft")]
         if self.settings.sim:
-            command += ["--sim"]
+            command += ["--race"] if self.settings.race else ["--sim"]
+            if self.settings.race and self.settings.race_share != RACE_SHARE:
+                command += ["--race-share", str(self.settings.race_share)]
+            if self.settings.schedule != "random":
+                command += ["--schedule", self.settings.schedule]
         command += ["--seed", str(self.seed)]
         return shlex.join(command)
 
@@ -323,10 +377,17 @@ def pytest_runtest_makereport(
     if run is not None and report.when == "call":
         record = report.lab = run.record(report, call.excinfo)  # type: ignore[attr-defined]
         if report.failed:
+            if run.races:
+                report.sections.insert(0, ("data races", _races(run.races)))
             if run.trial:
                 report.sections.insert(0, ("the test so far", "\n".join(run.trial.events)))
             report.sections.append(("repeat with", record["repeat"]))
     return report
+
+
+def _races(races: list[Race]) -> str:
+    text = "\n\n".join(map(str, races[:MOST_RACES]))
+    return text if len(races) <= MOST_RACES else f"{text}\n\nand {len(races) - MOST_RACES} more, which may go with these"
 
 
 def _cut(text: str) -> str:

@@ -20,10 +20,14 @@ from labgrade import HOME, LAB
 from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
 from labsim.race import Detector, Race
+from labsim.scheduler import Schedule
 from labsim.trace import Event, compare
 from raft.config import TIME_LIMIT, Config, LabFailure, Trial
 
 __tracebackhide__ = True
+
+SWITCH: dict[Schedule, float] = {"random": 0.1, "pct": 0.002}  # by priority, few switches reach deep
+RACE_SHARE = 0.02  # finds in twenty seeds what is to be found, and costs little
 
 SHIPPED = HOME / "raft" / "raft.py"
 
@@ -38,6 +42,8 @@ class Simulation:
         test: str,
         seed: int,
         out: Callable[[str], None],
+        *,
+        schedule: Schedule = "random",
         race_share: float | None = None,
     ) -> None:
         self.solution = solution
@@ -48,6 +54,7 @@ class Simulation:
         self.trial: Trial | None = None  # once the test has made its servers
         self.events: list[Event] = []
         self.races: list[Race] = []
+        self._schedule: Schedule = schedule
         self._race_share = race_share
 
     def run(self, trace: bool = False) -> None:
@@ -56,6 +63,8 @@ class Simulation:
             f"{self.seed}:{self.test}",
             fresh=[*LAB, self.file.parent, self.solution.root],
             limit=TIME_LIMIT,
+            schedule=self._schedule,
+            switch=SWITCH[self._schedule],
             watch=self._is_solutions if self._race_share is not None else None,
             share=self._race_share or 0.0,
             describe=_which_server,
@@ -79,7 +88,8 @@ class Simulation:
         finally:
             sys.path[:] = path
             self.events = world.trace or []
-            self.races = world.detector.races if world.detector is not None else []
+            if world.detector is not None:
+                self.races = sorted(world.detector.races, key=Race.plainness)
 
     def _is_solutions(self, path: str) -> bool:
         """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""
@@ -90,7 +100,8 @@ class Simulation:
 
     def check_repeatable(self) -> None:
         """Run a traced trial again in a second process. Raises LabFailure with the first event that differs, if any."""
-        trial = json.dumps([vars(self.solution), self.file, self.test, self.seed], default=str)
+        how = {"schedule": self._schedule, "race_share": self._race_share}
+        trial = json.dumps([vars(self.solution), self.file, self.test, self.seed, how], default=str)
         environment = os.environ | {
             "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0",
             "PYTHONPATH": os.pathsep.join(sys.path),
@@ -121,7 +132,7 @@ def _watch_encoding(labgob: Any, detector: Detector) -> None:
         return encoded
 
     def fill_watched(data: bytes, instance: Any) -> Any:
-        detector.write_deep(instance)
+        detector.write_attributes(instance)
         return fill(data, instance)
 
     labgob.encode, labgob.fill = encode_watched, fill_watched
@@ -144,10 +155,10 @@ def _load(world: World, solution: Solution) -> ModuleType:
 def main(trial: str) -> None:
     """The second run of --sim-check: print the trace as JSON, whatever the outcome."""
     stdout, sys.stdout = sys.stdout, sys.stderr  # what the solution prints is not to come in between
-    solution, file, test, seed = json.loads(trial)
+    solution, file, test, seed, how = json.loads(trial)
     for name in ("file", "home", "root"):
         solution[name] = Path(solution[name])
-    simulation = Simulation(Solution(**solution), Path(file), test, seed, lambda line: None)
+    simulation = Simulation(Solution(**solution), Path(file), test, seed, lambda line: None, **how)
     try:
         simulation.run(trace=True)
     except Exception as e:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import enum
 import linecache
+import os
 import re
 import sys
 import weakref
@@ -53,7 +54,7 @@ _NEXT = 1 << _SLOTS  # from one epoch of a thread to its next
 _DEPTH = 10  # frames that are remembered of each access
 _SHOWN = 6  # and shown
 _READERS = 8  # of one variable, before those are looked for that others stand for
-_DEAD = 16  # slots of dead threads that are tried for a new one
+_DEAD = 64  # slots of dead threads that are tried for a new one
 _MOST_RACES = 100  # in one world: a program without any locks has enough with these
 
 _Stack = list[Any]  # code and instruction of each frame, innermost first, in turns
@@ -78,7 +79,7 @@ class Access:
 
     @property
     def place(self) -> str:
-        return f"{self.file}:{self.line} in {self.function}"
+        return _shown((self.file, self.line, self.function))
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ class Race:
         """One line: the variable, and the two places."""
         places = " / ".join(f"{'write' if a.write else 'read'} in {a.function}, line {a.line}" for a in self._accesses())
         return f"{self.variable}: {places}"
+
+    def plainness(self) -> tuple[int, int]:
+        """For sorting: first what is easiest to understand, a variable that one side accesses without any lock."""
+        unlocked = sum(not a.locks for a in self._accesses())
+        return self.kind == "flag", (2, 0, 1)[unlocked]
 
     def _accesses(self) -> tuple[Access, Access]:
         return self.first, self.second
@@ -144,13 +150,16 @@ class Cell:
 class Actor:
     """What the detector knows of a thread."""
 
-    __slots__ = ("clock", "epoch", "held", "last", "slot", "started", "thread")
+    __slots__ = ("clock", "epoch", "held", "last", "learned", "slot", "started", "thread")
 
-    def __init__(self, thread: SimThread, slot: int, epoch: int, clock: list[int], started: _Stack | None) -> None:
+    def __init__(
+        self, thread: SimThread, slot: int, clock: list[int], learned: list[int], started: _Stack | None
+    ) -> None:
         self.thread = thread
         self.slot = slot
-        self.epoch = epoch
-        self.clock = clock  # clock[slot] is the thread's own epoch
+        self.epoch = clock[slot]
+        self.clock = clock
+        self.learned = learned  # epochs of releases: who knows of these knows all that `clock` does, but for `epoch`
         self.held: tuple[Any, ...] = ()  # locks
         self.last = 0  # the epoch of its last access
         self.started = started
@@ -159,6 +168,24 @@ class Actor:
         """Whether what happened in that epoch comes before what this thread does now."""
         slot = epoch & _SLOT
         return slot < len(self.clock) and self.clock[slot] >= epoch
+
+    def learn(self, epoch: int, clock: list[int]) -> None:
+        """Come after a release, of that epoch, whose thread knew `clock`."""
+        mine = self.clock
+        longer = len(mine) - len(clock)
+        new = [e for e in self.learned if (slot := e & _SLOT) >= len(clock) or clock[slot] < e]
+        if not new:  # nothing that the releaser did not know; so it is mostly, and copying is quick
+            self.clock = clock.copy()
+            if self.slot >= len(clock):
+                self.clock += [0] * (self.slot + 1 - len(clock))
+            self.clock[self.slot] = self.epoch
+        else:
+            if longer < 0:
+                mine.extend([0] * -longer)
+            self.clock = list(map(max, mine, clock))
+            if longer > 0:
+                self.clock += mine[len(clock) :]
+        self.learned = [*new, epoch]
 
 
 _Seen = tuple[Actor, _Stack, tuple[Any, ...], bool]  # who, where, with what locks, whether it was a write
@@ -224,6 +251,8 @@ class _VarsFields(_Fields):
     of: _Fields
 
 
+_PLAIN = frozenset((bool, bytes, float, int, str, type(None)))
+
 _MUTATING = {
     list: frozenset("append clear extend insert pop remove reverse sort __setitem__ __delitem__ __iadd__".split()),
     dict: frozenset("clear move_to_end pop popitem setdefault subtract update __setitem__ __delitem__".split()),
@@ -262,7 +291,7 @@ class Detector:
         self._sweep_at = 1000
         self._kinds: dict[type, int] = {}
         self._mutating: dict[type, frozenset[str]] = {}
-        scheduler.main.actor = Actor(scheduler.main, 0, _NEXT, [_NEXT], None)
+        scheduler.main.actor = Actor(scheduler.main, 0, [_NEXT], [], None)
         scheduler.detector = self
 
     def close(self) -> None:
@@ -279,14 +308,14 @@ class Detector:
         clock = parent.clock.copy()
         clock.extend([0] * (slot + 1 - len(clock)))
         clock[slot] = epoch
-        thread.actor = Actor(thread, slot, epoch, clock, _stack(sys._getframe(2), 2 * _DEPTH))
+        thread.actor = Actor(thread, slot, clock, [parent.epoch], _stack(sys._getframe(2), 2 * _DEPTH))
         self._next_epoch(parent)
 
     def _new_slot(self, parent: Actor) -> tuple[int, int]:
         dead = self._dead
         for _ in range(min(len(dead), _DEAD)):
             actor = dead.popleft()
-            if actor.slot < len(parent.clock) and _at_most(actor, parent):
+            if parent.knows(actor.last | actor.slot) and _at_most(actor, parent):
                 return actor.slot, actor.epoch + _NEXT
             dead.append(actor)
         self._slots += 1
@@ -298,9 +327,11 @@ class Detector:
     def released(self, lock: Any) -> None:
         """The current thread is about to let go of a lock."""
         actor = self._scheduler.current.actor
-        if actor.held:
-            actor.held = tuple(held for held in actor.held if held is not lock)
+        held = actor.held
+        if held:
+            actor.held = held[:-1] if held[-1] is lock else tuple(other for other in held if other is not lock)
         lock.order = actor.epoch, actor.clock.copy()
+        actor.learned = [actor.epoch]
         self._next_epoch(actor)
 
     def acquired(self, lock: Any) -> None:
@@ -315,13 +346,7 @@ class Detector:
             epoch, clock = lock.order
             actor = self._scheduler.current.actor
             if not actor.knows(epoch):
-                mine = actor.clock
-                longer = len(mine) - len(clock)
-                if longer < 0:
-                    mine.extend([0] * -longer)
-                actor.clock = list(map(max, mine, clock))
-                if longer > 0:
-                    actor.clock += mine[len(clock) :]
+                actor.learn(epoch, clock)
 
     @staticmethod
     def _next_epoch(actor: Actor) -> None:
@@ -542,15 +567,18 @@ class Detector:
             if not isinstance(index, int):
                 self._read_all(obj)
                 return
-            if fields.structure.read != epoch:
-                self._read(fields.structure, epoch, obj, "[]")
+            structure = fields.structure
+            seen = None
+            if structure.read != epoch and structure.write != epoch:
+                seen = self._seen(False)
+                self._read(structure, epoch, obj, "[]", seen)
             if index < 0:
                 index += len(obj)
             state = fields.get(index)
             if state is None:
                 state = fields[index] = _State()
             if state.read != epoch and state.write != epoch:
-                self._read(state, epoch, obj, index)
+                self._read(state, epoch, obj, index, seen)
         elif isinstance(fields, _WholeFields):
             if isinstance(obj, defaultdict) and index not in obj:
                 self._change(obj)
@@ -563,18 +591,19 @@ class Detector:
         fields = self._fields(obj)
         if isinstance(fields, _ListFields) and isinstance(index, int):
             epoch = self._scheduler.current.actor.epoch
-            if fields.structure.read != epoch:
-                self._read(fields.structure, epoch, obj, "[]")
+            structure = fields.structure
+            if structure.read != epoch and structure.write != epoch:
+                self._read(structure, epoch, obj, "[]")
             if index < 0:
                 index += len(obj)
             state = fields.get(index)
             if state is None:
                 state = fields[index] = _State()
             if state.write != epoch:
-                self._write(state, epoch, obj, index)
-                self._check_reads(fields.elements, obj, index)
-                assert state.write_seen is not None
-                fields.set_by[epoch & _SLOT] = epoch, state.write_seen
+                seen = self._seen(True)
+                self._write(state, epoch, obj, index, seen)
+                self._check_reads(fields.elements, obj, index, seen)
+                fields.set_by[epoch & _SLOT] = epoch, seen
         elif isinstance(fields, _VarsFields) and isinstance(index, str):
             self._write_field(fields, index)
         else:
@@ -585,11 +614,14 @@ class Detector:
         epoch = self._scheduler.current.actor.epoch
         if isinstance(fields, (_ListFields, _WholeFields)):
             structure = fields.structure
-            if structure.read != epoch:
-                self._read(structure, epoch, obj, "[]")
+            seen = None
+            if structure.read != epoch and structure.write != epoch:
+                seen = self._seen(False)
+                self._read(structure, epoch, obj, "[]", seen)
             if isinstance(fields, _ListFields) and fields.elements.read != epoch:
-                self._read(fields.elements, epoch, obj, "[]")
-                self._against(fields.set_by, obj, "[]")
+                seen = seen or self._seen(False)
+                self._read(fields.elements, epoch, obj, "[]", seen)
+                self._against(fields.set_by, obj, "[]", seen)
         elif isinstance(fields, _VarsFields):
             for name in obj:
                 self._read_field(fields, name)
@@ -598,8 +630,9 @@ class Detector:
         fields = self._fields(obj)
         if isinstance(fields, (_ListFields, _WholeFields)):
             epoch = self._scheduler.current.actor.epoch
-            if fields.structure.read != epoch:
-                self._read(fields.structure, epoch, obj, "[]")
+            structure = fields.structure
+            if structure.read != epoch and structure.write != epoch:
+                self._read(structure, epoch, obj, "[]")
 
     def _change(self, obj: Any, index: Any = None) -> None:
         """The elements of a container change, in number or order."""
@@ -632,57 +665,63 @@ class Detector:
         self._write(state, self._scheduler.current.actor.epoch, obj, name)
 
     def read_deep(self, obj: Any) -> None:
-        """Everything that is reachable from an object through containers and attributes, as an encoder would."""
-        self._deep(obj, set(), self._read_all, self._read_named)
+        """Everything that can be reached from an object, as an encoder reads it."""
+        self._deep(obj, set(), self._seen(False))
 
-    def write_deep(self, obj: Any) -> None:
-        """Every attribute of an object, as a decoder would that fills it."""
-        for name in getattr(obj, "__dict__", ()):
-            self._write_named(obj, name)
-
-    def _deep(
-        self, obj: Any, seen: set[int], container: Callable[[Any], None], attribute: Callable[[Any, str], None]
-    ) -> None:
-        kind = self._kinds.get(type(obj)) or self._kind_of(type(obj))
-        if (kind == _NOTHING and not isinstance(obj, tuple)) or kind in (_MODULE, _CLASS) or id(obj) in seen:
+    def _deep(self, obj: Any, known: set[int], seen: _Seen) -> None:
+        kind = self._kind_of(type(obj))
+        if id(obj) in known or kind in (_MODULE, _CLASS) or (kind == _NOTHING and not isinstance(obj, tuple)):
             return
-        seen.add(id(obj))
-        parts: list[Any] = []
-        if kind == _LIST or kind == _WHOLE:
-            container(obj)
-            parts += obj.values() if isinstance(obj, dict) else obj
-        elif isinstance(obj, tuple):
-            parts += obj
+        known.add(id(obj))
+        epoch = seen[0].epoch
+        fields = self._fields(obj)
+        if isinstance(fields, (_ListFields, _WholeFields)):
+            if fields.structure.read != epoch and fields.structure.write != epoch:
+                self._read(fields.structure, epoch, obj, "[]", seen)
+            if isinstance(fields, _ListFields):
+                if fields.elements.read != epoch:
+                    self._read(fields.elements, epoch, obj, "[]", seen)
+                self._against(fields.set_by, obj, "[]", seen)
+        if isinstance(obj, dict):
+            obj = obj.values()
+        if kind != _INSTANCE:
+            for part in obj:
+                if type(part) not in _PLAIN:
+                    self._deep(part, known, seen)
+            return
+        assert fields is not None
         for name, value in getattr(obj, "__dict__", {}).items():
-            attribute(obj, name)
-            parts.append(value)
-        for part in parts:
-            self._deep(part, seen, container, attribute)
-
-    def _read_named(self, obj: Any, name: str) -> None:
-        fields = self._fields(obj)
-        if fields is not None:
             state = fields.get(name) or self._first_read(obj, fields, name)
-            epoch = self._scheduler.current.actor.epoch
             if state.read != epoch and state.write != epoch and state is not _IGNORED:
-                self._read(state, epoch, obj, name)
+                self._read(state, epoch, obj, name, seen)
+            if type(value) not in _PLAIN:
+                self._deep(value, known, seen)
 
-    def _write_named(self, obj: Any, name: str) -> None:
+    def write_attributes(self, obj: Any) -> None:
+        """Every attribute of an object, as a decoder writes them that fills it."""
         fields = self._fields(obj)
-        if fields is not None:
+        if fields is None or fields.kind != _INSTANCE:
+            return
+        seen = self._seen(True)
+        for name in getattr(obj, "__dict__", ()):
             state = fields.get(name)
             if state is None or state is _IGNORED:
                 state = self._first_write(obj, fields, name)
-            epoch = self._scheduler.current.actor.epoch
-            if state.write != epoch and state is not _IGNORED:
-                self._write(state, epoch, obj, name)
+            if state.write != seen[0].epoch and state is not _IGNORED:
+                self._write(state, seen[0].epoch, obj, name, seen)
 
     # -- FastTrack ---------------------------------------------------------------------------------------------------
 
-    def _read(self, state: _State, epoch: int, obj: Any, name: Any) -> None:
+    def _seen(self, write: bool) -> _Seen:
+        """The access that is under way, for all the variables that it concerns."""
+        actor = self._scheduler.current.actor
+        return actor, _stack(sys._getframe(2), _DEPTH), actor.held, write
+
+    def _read(self, state: _State, epoch: int, obj: Any, name: Any, seen: _Seen | None = None) -> None:
         """A thread's first read of a variable in its epoch."""
         actor = self._scheduler.current.actor
-        seen: _Seen = actor, _stack(sys._getframe(2), _DEPTH), actor.held, False
+        if seen is None:
+            seen = actor, _stack(sys._getframe(2), _DEPTH), actor.held, False
         actor.last = epoch
         clock = actor.clock
         write = state.write
@@ -708,9 +747,10 @@ class Detector:
                 del readers[slot]  # a write that is ordered after this read is ordered after those
         readers[actor.slot] = epoch, seen
 
-    def _write(self, state: _State, epoch: int, obj: Any, name: Any) -> None:
+    def _write(self, state: _State, epoch: int, obj: Any, name: Any, seen: _Seen | None = None) -> None:
         actor = self._scheduler.current.actor
-        seen: _Seen = actor, _stack(sys._getframe(2), _DEPTH), actor.held, True
+        if seen is None:
+            seen = actor, _stack(sys._getframe(2), _DEPTH), actor.held, True
         actor.last = epoch
         clock = actor.clock
         write = state.write
@@ -731,18 +771,16 @@ class Detector:
         state.write = epoch
         state.write_seen = seen
 
-    def _against(self, accesses: dict[int, tuple[int, _Seen]], obj: Any, name: Any, seen: _Seen | None = None) -> None:
-        """Report those accesses that do not come before the current one."""
+    def _against(self, accesses: dict[int, tuple[int, _Seen]], obj: Any, name: Any, seen: _Seen) -> None:
+        """Report those accesses that do not come before the current one, `seen`."""
         actor = self._scheduler.current.actor
         for epoch, other in accesses.values():
             if not actor.knows(epoch):
-                mine = seen or (actor, _stack(sys._getframe(3), _DEPTH), actor.held, False)
-                self._report(obj, name, other, mine)
+                self._report(obj, name, other, seen)
 
-    def _check_reads(self, state: _State, obj: Any, name: Any) -> None:
+    def _check_reads(self, state: _State, obj: Any, name: Any, seen: _Seen) -> None:
         """A write of one element, against those who have read all."""
         actor = self._scheduler.current.actor
-        seen: _Seen = actor, _stack(sys._getframe(3), _DEPTH), actor.held, True
         if state.readers is not None:
             self._against(state.readers, obj, name, seen)
         elif state.read and not actor.knows(state.read):
@@ -865,8 +903,8 @@ class Detector:
             line,
             function,
             linecache.getline(file, line).strip(),
-            [_shown(place) for place in places[:_SHOWN]],
-            [_name_of_lock(lock) for lock in held],
+            [_shown(place) for place in self._up_to_outside(places)],
+            [_name_of_lock(*lock.made) for lock in held if self._watch(lock.made[0].co_filename)],
             _shown(started[0]) if started else "",
         )
 
@@ -879,6 +917,13 @@ class Detector:
                 continue
             places.append((file, _line(code, instruction), code.co_qualname))
         return places
+
+    def _up_to_outside(self, places: list[tuple[str, int, str]]) -> Iterator[tuple[str, int, str]]:
+        """The frames of the files that are watched, and the one that has called those."""
+        for place in places[:_SHOWN]:
+            yield place
+            if not self._watch(place[0]):
+                return
 
     def _name(self, obj: Any, name: Any, seen: _Seen) -> tuple[str, str, str]:
         """What to call a variable: itself, which one, and of what kind it is."""
@@ -963,8 +1008,10 @@ def _kind_of_value(value: object) -> str:
 def _stack(frame: FrameType | None, depth: int) -> _Stack:
     stack: _Stack = []
     while frame is not None and depth:
-        stack.append(frame.f_code)
-        stack.append(frame.f_lasti)
+        code = frame.f_code
+        if code.co_name == "_bootstrap_inner":  # of threading: whatever lies further out is labsim's
+            break
+        stack += code, frame.f_lasti
         frame = frame.f_back
         depth -= 1
     return stack
@@ -983,16 +1030,21 @@ def _line(code: CodeType, instruction: int) -> int:
 
 
 def _shown(place: tuple[str, int, str]) -> str:
-    return f"{place[0]}:{place[1]} in {place[2]}"
+    return f"{_short(place[0])}:{place[1]} in {place[2]}"
 
 
-def _name_of_lock(lock: Any) -> str:
-    """What the program calls a lock: what it was assigned to where it was made."""
-    code, instruction = lock.made
+def _short(path: str) -> str:
+    """A path relative to where we are, if it lies below."""
+    here = os.path.join(os.getcwd(), "")
+    return path.removeprefix(here)
+
+
+def _name_of_lock(code: CodeType, instruction: int) -> str:
+    """What the program calls a lock that it has made there: what it was assigned to."""
     line = _line(code, instruction)
     source = linecache.getline(code.co_filename, line)
     assigned = re.match(r"\s*(?:self\.)?([\w.]+)\s*(?::[^=]*)?=[^=]", source)
-    return assigned[1] if assigned else f"the lock made at {code.co_filename}:{line}"
+    return assigned[1] if assigned else f"the lock made at {_short(code.co_filename)}:{line}"
 
 
 def _references_when_only_kept() -> int:

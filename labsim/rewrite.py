@@ -25,6 +25,8 @@ Not rewritten: class bodies, module bodies, annotations, patterns of `match`, co
 from __future__ import annotations
 
 import ast
+import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType
@@ -60,6 +62,7 @@ HELPERS = (
     "hasattr",
     "vars",
 )
+NEVER = sys.maxsize
 _PREFIX = "_labsim_"  # of names in the program; no double underscore, which a class would mangle
 MODULE_CELL = f"{_PREFIX}module"
 
@@ -85,14 +88,14 @@ _BY_NAME = {"getattr": 2, "setattr": 3, "delattr": 2, "hasattr": 2, "vars": 1}  
 
 # Methods of a container that read another one.
 _TAKING = frozenset("extend extendleft join update difference_update intersection_update symmetric_difference_update".split())
+_OF_CONTAINERS = frozenset(name for cls in (bytearray, deque, dict, list, set) for name in dir(cls))
 
 
 def instrument(path: str) -> CodeType:
     """The file's code, telling HELPERS, which its builtins must have under `_labsim_` and their names."""
     source = Path(path).read_bytes()
     tree = ast.parse(source, path)
-    module = _Scope(None, tree.body)
-    _Rewriter(module, _imports(tree)).rewrite(tree)
+    _Rewriter(_Scope(None, tree.body), _imports(tree), _methods(tree)).rewrite(tree)
     ast.fix_missing_locations(tree)
     return compile(tree, path, "exec", dont_inherit=True)
 
@@ -110,6 +113,14 @@ def _imports(tree: ast.Module) -> dict[str, str]:
     return found
 
 
+def _methods(tree: ast.Module) -> frozenset[str]:
+    """Names that are methods of the file's classes and nothing else, so that calling them reads no variable."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    functions = [f for node in classes for f in node.body if isinstance(f, ast.FunctionDef) and not f.decorator_list]
+    stored = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and not isinstance(n.ctx, ast.Load)}
+    return frozenset(f.name for f in functions) - stored - _OF_CONTAINERS
+
+
 # --- whose a name is ----------------------------------------------------------------------------------------------
 
 
@@ -117,7 +128,8 @@ class _Scope:
     """The names of one function, or of the module when there is no `parent`. Class bodies and comprehensions have none.
 
     `assigned` are the names that it binds otherwise than as parameters, functions, classes or imports: those that may
-    change. `shared` are those of them that an inner function uses; of a module, that any function may.
+    change. `shared` are those of them that an inner function uses (and of a module's, those that are not in capitals),
+    unless all is settled before there is such a function: bound once, further up, and not in a loop.
     """
 
     def __init__(self, parent: _Scope | None, body: Iterable[ast.AST], arguments: ast.arguments | None = None) -> None:
@@ -128,8 +140,10 @@ class _Scope:
         self.used: set[str] = set()
         self.globals: set[str] = set()
         self.nonlocals: set[str] = set()
+        self.settled: dict[str, int] = {}  # names that are bound once, and where
+        self.lines: dict[_Scope, int] = {}  # where inner functions begin
         for node in body:
-            self._collect(node, frozenset())
+            self._collect(node, frozenset(), False)
         self.assigned -= self.globals | self.nonlocals
         self.locals = (self.locals | self.assigned) - self.globals - self.nonlocals
         self.shared: set[str] = set()
@@ -137,8 +151,12 @@ class _Scope:
             changed = {name for scope in self._below() for name in scope.globals}
             self.shared = changed | {name for name in self.assigned if not name.isupper() and name[:2] != "__"}
         else:
-            below = [scope for scope in self._below() if scope is not self]
-            self.shared = {name for name in self.assigned if any(scope.takes(name, self) for scope in below)}
+            below = [scope for inner in self.inner.values() for scope in inner._below()]
+            changed = {name for scope in below for name in scope.nonlocals}
+            for name in self.assigned:
+                lines = [line for scope, line in self.lines.items() if any(s.takes(name, self) for s in scope._below())]
+                if lines and not (self.settled.get(name, min(lines)) < min(lines) and name not in changed):
+                    self.shared.add(name)
 
     def _below(self) -> Iterator[_Scope]:
         yield self
@@ -160,27 +178,33 @@ class _Scope:
             scope = scope.parent
         return scope
 
-    def _collect(self, node: ast.AST, comprehended: frozenset[str]) -> None:
+    def _collect(self, node: ast.AST, comprehended: frozenset[str], in_loop: bool) -> None:
+        in_loop = in_loop or isinstance(node, (ast.For, ast.AsyncFor, ast.While))
         if isinstance(node, _FUNCTIONS):
             for part in _around(node):
-                self._collect(part, comprehended)
+                self._collect(part, comprehended, in_loop)
             if not isinstance(node, ast.Lambda):
                 self.locals.add(node.name)
             body = [node.body] if isinstance(node, ast.Lambda) else node.body
             self.inner[node] = _Scope(self, body, node.args)
+            self.lines[self.inner[node]] = node.lineno
             return
         if isinstance(node, ast.ClassDef):
             self.locals.add(node.name)
             kept = self.assigned.copy()
             for part in ast.iter_child_nodes(node):
-                self._collect(part, comprehended)
+                self._collect(part, comprehended, in_loop)
             self.assigned = kept  # a class's own names are no variables of the function around it
             return
         if isinstance(node, _COMPREHENSIONS):
             targets = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
             comprehended |= targets
         if isinstance(node, ast.Name) and node.id not in comprehended:
-            (self.used if isinstance(node.ctx, ast.Load) else self.assigned).add(node.id)
+            if isinstance(node.ctx, ast.Load):
+                self.used.add(node.id)
+            else:
+                self.settled[node.id] = NEVER if in_loop or node.id in self.assigned else node.lineno
+                self.assigned.add(node.id)
         elif isinstance(node, ast.Global):
             self.globals.update(node.names)
         elif isinstance(node, ast.Nonlocal):
@@ -192,7 +216,7 @@ class _Scope:
         elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             self.locals.add(node.name)
         for part in ast.iter_child_nodes(node):
-            self._collect(part, comprehended)
+            self._collect(part, comprehended, in_loop)
 
 
 def _parameters(arguments: ast.arguments) -> Iterator[ast.arg]:
@@ -214,9 +238,10 @@ def _around(function: Function) -> Iterator[ast.expr]:
 class _Rewriter(ast.NodeTransformer):
     """Visits the statements of functions, and outside of them only looks for functions."""
 
-    def __init__(self, module: _Scope, imports: dict[str, str]) -> None:
+    def __init__(self, module: _Scope, imports: dict[str, str], methods: frozenset[str]) -> None:
         self.scope = module
         self.imports = imports
+        self.methods = methods
         self.classes: list[str] = []  # those around, whose names mangle others
         self.comprehended: list[set[str]] = []  # names that belong to the comprehensions around
         self.in_iterable = 0  # of a comprehension, where := is not allowed
@@ -296,7 +321,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         what = "read" if isinstance(node.ctx, ast.Load) else "write"
-        if self._is_import(node.value):
+        if self._is_import(node.value) or (node.attr.isupper() and self._is_of_module(node.value)):
             return node
         node.value = _call(what, self.visit(node.value), ast.Constant(self._mangled(node.attr)), at=node)
         return node
@@ -308,6 +333,13 @@ class _Rewriter(ast.NodeTransformer):
     def _is_import(self, node: ast.expr) -> bool:
         """A library's module: its functions are of no interest, and what they do to arguments is in tables."""
         return isinstance(node, ast.Name) and node.id in self.imports and self._function_called(node) in _LIBRARY
+
+    def _is_of_module(self, node: ast.expr) -> bool:
+        """A class or a module, whose names in capitals are constants."""
+        if not isinstance(node, ast.Name) or any(node.id in names for names in self.comprehended):
+            return False
+        owner = self.scope.owner(node.id)
+        return owner.parent is None and node.id not in owner.assigned
 
     # -- variables --
 
@@ -422,6 +454,9 @@ class _Rewriter(ast.NodeTransformer):
         name = ast.Constant(self._mangled(function.attr))
         if function.attr in _TAKING:
             node.args = [a if isinstance(a, ast.Starred) else _call("whole", a, at=a) for a in node.args]
+        if function.attr in self.methods:
+            function.value = self.visit(function.value)
+            return
         simple = all(isinstance(a, (ast.Name, ast.Constant)) for a in node.args) and not node.keywords
         receiver = self.visit(function.value)
         plain = not node.args or isinstance(node.args[-1], ast.Starred) or node.keywords

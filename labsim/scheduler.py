@@ -9,8 +9,8 @@ What holds:
 - Same seed and same program: the same choices. Nothing here depends on a set's order, id() or hash().
 - The clock stands still while Python code computes. It moves on by `creep` with each event (a scheduling point passed,
   a thread chosen), so that a loop that polls the clock or a flag ends, and jumps to the next timer when nobody can run.
-- Fair: the next thread is drawn evenly from all that can run, and no thread passes more than `LONGEST_STRETCH`
-  scheduling points in a row, whatever `switch` is.
+- Fair: the next thread is drawn evenly from all that can run (or has the highest priority: see Schedule), and no thread
+  passes more than `LONGEST_STRETCH` scheduling points in a row without giving way, whatever `switch` is.
 - Timers fire in the order of their deadlines, and those with equal deadlines in the order they were set.
 - A world ends (`over`) by a verdict (`failure`) or by being closed. From then on every scheduling call raises: in the
   main thread the verdict, in all others `Ended`.
@@ -33,7 +33,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from random import Random
 from threading import get_ident
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from greenlet import getcurrent, greenlet
 
@@ -42,9 +42,14 @@ from labsim.errors import Deadlock, Endless, SimulationError
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
-__all__ = ["SECOND", "Scheduler", "SimThread", "Waitable", "stretches"]
+__all__ = ["SECOND", "Schedule", "Scheduler", "SimThread", "Waitable", "stretches"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
+
+Schedule = Literal["random", "pct"]
+"""How the next thread is chosen: evenly from all that can run; or by priority, as Burckhardt and others have it in "A
+Randomized Scheduler with Probabilistic Guarantees of Finding Bugs" (ASPLOS 2010). Each thread draws a priority when it
+starts, the highest runs, and a drawn switch makes the running thread's the lowest of all."""
 
 SECOND = 1_000_000_000  # the clock counts whole nanoseconds: sums of floats would depend on their order
 
@@ -83,6 +88,7 @@ class SimThread:
         "actor",
         "greenlet",
         "number",
+        "priority",  # who goes first with schedule="pct"
         "on_end",  # locks to release when the thread has ended: whoever joins it waits for one of these
         "python",  # the threading.Thread it runs, if any
         "refusals",
@@ -97,6 +103,7 @@ class SimThread:
     def __init__(self, number: int, python: Any = None) -> None:
         self.number = number
         self.python = python
+        self.priority = 0.0
         self.on_end: list[Any] = []
         self.refusals = 0
         self.timer = 0
@@ -116,10 +123,17 @@ class SimThread:
 class Scheduler:
     """The state of one world's clock and threads. Made in the greenlet that becomes the main thread."""
 
-    def __init__(self, seed: str, *, switch: float, limit: float | None, trace: list[Event] | None) -> None:
+    def __init__(
+        self, seed: str, *, schedule: Schedule, switch: float, limit: float | None, trace: list[Event] | None
+    ) -> None:
         draws = Random(f"{seed}:schedule")
         self._random = draws.random
         self._getrandbits = draws.getrandbits
+        if schedule not in get_args(Schedule):
+            raise ValueError(f"schedule is one of {get_args(Schedule)}, not {schedule!r}")
+        self._by_priority = schedule == "pct"
+        self._lowest = 0.0
+        self._each_event = self._by_priority or trace is not None  # calls `point`
         self._stretches = stretches(switch)
         self._limit = None if limit is None else int(limit * SECOND)
         self.trace = trace
@@ -173,7 +187,7 @@ class Scheduler:
                 self.creep = min(self.creep * 2, FASTEST_CREEP)
             if self._limit is not None and self.horizon > self._limit:
                 self._fail_endless()
-        length = self._until_switch if self.trace is None else 1
+        length = 1 if self._each_event else self._until_switch
         self._until_switch -= length
         self._events += length
         self.horizon += length * self.creep
@@ -235,24 +249,31 @@ class Scheduler:
         if self.trace is not None:
             self._record(what, on)
         if due:
-            self._fire()
-            if self.ready:
-                me = self.current
-                other = self._draw()
-                self.ready.append(me)
-                self._switch(other, me)
+            self._give_way()
+        elif self._by_priority and self.ready and max(t.priority for t in self.ready) > self.current.priority:
+            self._let_other_run()
 
     def preempt(self, what: str) -> None:
-        """Let another thread that can run go first."""
+        """A scheduling point that switches in any case."""
         self.left -= 1
         if self.left <= 0:
             self.point(what)
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """A switch is due: another thread goes first, if any can run and, by priority, if it is the highest now."""
         self._fire()
+        if self._by_priority:
+            self._lowest -= 1
+            self.current.priority = self._lowest
         if self.ready:
-            me = self.current
-            other = self._draw()
-            self.ready.append(me)
-            self._switch(other, me)
+            self._let_other_run()
+
+    def _let_other_run(self) -> None:
+        me = self.current
+        other = self._draw()
+        self.ready.append(me)
+        self._switch(other, me)
 
     def block(self, on: Waitable | None, timeout: int | None) -> bool:
         """Stop the current thread until `wake` (true) or until `timeout` nanoseconds have passed (false)."""
@@ -300,8 +321,12 @@ class Scheduler:
         return chosen
 
     def _draw(self) -> SimThread:
-        """Take one of the ready threads, each with the same chance."""
+        """Take one of the ready threads: each with the same chance, or the one with the highest priority."""
         ready = self.ready
+        if self._by_priority:
+            thread = max(ready, key=lambda t: t.priority)
+            ready.remove(thread)
+            return thread
         last = ready.pop()
         if not ready:
             return last
@@ -333,6 +358,8 @@ class Scheduler:
             self._refuse(blocking=True)
         self.started += 1
         thread = SimThread(self.started, getattr(function, "__self__", None))
+        if self._by_priority:
+            thread.priority = self._random()
         # A greenlet that begins because another one has ended is given that one's result, hence *_.
         thread.greenlet = greenlet(lambda *_: self._run(thread, function, args, kwargs), self.main.greenlet)
         self.threads[thread.number] = thread

@@ -15,7 +15,7 @@ from labsim.ending import Ended
 from labsim.errors import SimulationError, Unsupported
 from labsim.loading import Importer
 from labsim.race import Detector
-from labsim.scheduler import SECOND, Scheduler
+from labsim.scheduler import SECOND, Schedule, Scheduler
 from labsim.stacks import place_in_program
 from labsim.standins import StandIns
 from labsim.trace import Event
@@ -34,7 +34,8 @@ class World:
 
     seed    decides every choice: of the scheduler, and of generators that the program does not seed itself
     fresh   folders; modules below them are executed afresh for this world, all others are shared with the process
-    switch  the probability that another runnable thread goes first at a scheduling point
+    schedule    "random" or "pct", how the next thread is chosen (labsim.scheduler.Schedule)
+    switch  the probability that another runnable thread goes first at a scheduling point (by priority: of giving way)
     limit   seconds of virtual time after which the world fails with Endless; None for no limit
     spin    seconds of processor time that a thread may run without reaching the scheduler before it fails with Spin
     watch   which files, by their paths, to look for data races in (labsim.race); None to look in none
@@ -50,6 +51,7 @@ class World:
         seed: str,
         *,
         fresh: Sequence[Path],
+        schedule: Schedule = "random",
         switch: float = 0.1,
         limit: float | None = None,
         spin: float = 3.0,
@@ -61,6 +63,7 @@ class World:
         self.seed = seed
         self.trace: list[Event] | None = [] if trace else None
         self._fresh = tuple(fresh)
+        self._schedule = schedule
         self._switch = switch
         self._limit = limit
         self._spin = spin
@@ -79,7 +82,9 @@ class World:
             raise SimulationError("another world is open in this process")
         if self._scheduler is not None:
             raise SimulationError("a world is entered once; make another one with the same seed to see it again")
-        self._scheduler = Scheduler(self.seed, switch=self._switch, limit=self._limit, trace=self.trace)
+        self._scheduler = Scheduler(
+            self.seed, schedule=self._schedule, switch=self._switch, limit=self._limit, trace=self.trace
+        )
         watch = self._watch or (lambda path: False)
         if self._watch is not None:
             self.detector = Detector(
