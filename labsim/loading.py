@@ -221,7 +221,7 @@ class Importer:
         watched = public and spec.origin is not None and self._detector is not None and self._watch(spec.origin)
         module.__dict__["__builtins__"] = self._watched_builtins if watched else self._builtins
         if watched:
-            module.__dict__[MODULE_CELL] = Cell(name)
+            module.__dict__[MODULE_CELL] = Cell(name, module=True)
         self.modules[name] = module
         if public:
             self._before.setdefault(name, sys.modules.get(name))

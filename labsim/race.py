@@ -141,10 +141,14 @@ class Race:
 class Cell:
     """Stands for one activation of a function that shares variables with inner ones, or for a module."""
 
-    __slots__ = ("__weakref__", "function")
+    __slots__ = ("__weakref__", "module", "owner")
 
-    def __init__(self, function: str) -> None:
-        self.function = function
+    def __init__(self, owner: str, module: bool = False) -> None:
+        self.owner = owner
+        self.module = module
+
+    def name(self, variable: str) -> str:
+        return f"{self.owner}.{variable}" if self.module else f"the variable {variable} of {self.owner}"
 
 
 class Actor:
@@ -928,7 +932,7 @@ class Detector:
     def _name(self, obj: Any, name: Any, seen: _Seen) -> tuple[str, str, str]:
         """What to call a variable: itself, which one, and of what kind it is."""
         if isinstance(obj, Cell):
-            return f"the variable {name} of {obj.function}", "", _kind_of_value(None)
+            return obj.name(name), "", "variable"
         if isinstance(obj, ModuleType):
             return f"{obj.__name__}.{name}", "", _kind_of_value(vars(obj).get(name))
         if isinstance(name, str) and name != "[]":

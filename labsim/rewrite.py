@@ -448,7 +448,7 @@ class _Rewriter(ast.NodeTransformer):
             return node
         interesting = isinstance(node, (ast.Name, ast.Attribute, ast.Subscript, ast.Call))
         value: ast.expr = self.visit(node)
-        return _call(effect, value, at=node) if effect and interesting else value
+        return _call(effect, value, at=node) if effect and (interesting or effect == "deep") else value
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> None:
         name = ast.Constant(self._mangled(function.attr))
