@@ -92,7 +92,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=RACE_SHARE,
         help=f"{RACE_SHARE_HELP} (default: {RACE_SHARE})",
     )
-    group.addoption("--schedule", choices=get_args(Schedule), default="random", help=f"{SCHEDULE_HELP} (default: random)")
+    group.addoption(
+        "--schedule", choices=get_args(Schedule), default="random", help=f"{SCHEDULE_HELP} (default: random)"
+    )
     parser.addini("raft", f"{RAFT_HELP}, relative to the ini file", default="raft/raft.py")
     parser.addini("trials", TRIALS_HELP, default="1")
 
@@ -113,7 +115,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
             joined.append(str(arg))
     if joined == args:
         return None
-    # In a process that has begun once, pytest finds the plugin's modules imported before it could rewrite their asserts.
+    # pytest would rewrite the asserts of a plugin's modules, but those have been imported by the first beginning.
     quiet = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     return pytest.main([*joined, *quiet], config.invocation_params.plugins)
 
@@ -279,7 +281,7 @@ class Run:
             if settings.sim_check:
                 simulation.check_repeatable()
         if self.races:
-            __tracebackhide__ = False  # noqa: F841  with nothing but hidden frames, pytest would say so
+            __tracebackhide__ = False
             pytest.fail(f"data race on {self.races[0].summary}", pytrace=False)
 
     def _out(self, line: str) -> None:
@@ -387,7 +389,9 @@ def pytest_runtest_makereport(
 
 def _races(races: list[Race]) -> str:
     text = "\n\n".join(map(str, races[:MOST_RACES]))
-    return text if len(races) <= MOST_RACES else f"{text}\n\nand {len(races) - MOST_RACES} more, which may go with these"
+    return (
+        text if len(races) <= MOST_RACES else f"{text}\n\nand {len(races) - MOST_RACES} more, which may go with these"
+    )
 
 
 def _cut(text: str) -> str:

@@ -17,7 +17,7 @@ import sys
 from collections import deque
 from threading import TIMEOUT_MAX
 from types import CodeType, FrameType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from labsim.scheduler import SECOND, Scheduler, SimThread
@@ -301,13 +301,14 @@ class Ordering(_Handed):
 
     __slots__ = ()
 
-    order: Any
-    made: tuple[CodeType, int] | None
+    if TYPE_CHECKING:  # the slots are those of the classes below, as only one base of a class may have any
+        order: Any  # the releaser's epoch and clock at the last release
+        made: tuple[CodeType, int] | None  # where in the program, or None
 
     def __init__(self) -> None:
         super().__init__()
-        self.order = None  # the releaser's epoch and clock at the last release
-        self.made = _maker(sys._getframe())
+        self.order = None
+        self.made = _maker(sys._getframe())  # type: ignore[misc]
 
     def release(self) -> None:
         if self.order is not UNORDERED and self._is_let_go():

@@ -95,7 +95,9 @@ class Race:
     @property
     def summary(self) -> str:
         """One line: the variable, and the two places."""
-        places = " / ".join(f"{'write' if a.write else 'read'} in {a.function}, line {a.line}" for a in self._accesses())
+        places = " / ".join(
+            f"{'write' if a.write else 'read'} in {a.function}, line {a.line}" for a in self._accesses()
+        )
         return f"{self.variable}: {places}"
 
     def plainness(self) -> tuple[int, int]:
@@ -257,14 +259,16 @@ class _VarsFields(_Fields):
 
 _PLAIN = frozenset((bool, bytes, float, int, str, type(None)))
 
-_MUTATING = {
-    list: frozenset("append clear extend insert pop remove reverse sort __setitem__ __delitem__ __iadd__".split()),
-    dict: frozenset("clear move_to_end pop popitem setdefault subtract update __setitem__ __delitem__".split()),
-    set: frozenset(
-        "add clear difference_update discard intersection_update pop remove symmetric_difference_update update".split()
-    ),
-    deque: frozenset("append appendleft clear extend extendleft insert pop popleft remove reverse rotate".split()),
-    bytearray: frozenset("append clear extend insert pop remove reverse".split()),
+_MUTATING: dict[type, frozenset[str]] = {
+    cls: frozenset(names.split())
+    for cls, names in {
+        list: "append clear extend insert pop remove reverse sort __setitem__ __delitem__ __iadd__",
+        dict: "clear move_to_end pop popitem setdefault subtract update __setitem__ __delitem__",
+        set: """add clear difference_update discard intersection_update pop remove symmetric_difference_update
+                update""",
+        deque: "append appendleft clear extend extendleft insert pop popleft remove reverse rotate",
+        bytearray: "append clear extend insert pop remove reverse",
+    }.items()
 }
 
 
@@ -499,7 +503,7 @@ class Detector:
         def each(obj: Any) -> Any:
             whole(obj)
             kind = self._kind_of(type(obj))
-            return steps(obj) if kind == _LIST or kind == _WHOLE else obj
+            return steps(obj) if kind in (_LIST, _WHOLE) else obj
 
         def steps(obj: Any) -> Iterator[Any]:
             for element in obj:
@@ -530,7 +534,7 @@ class Detector:
             read(obj, "__dict__")
             return vars(obj)
 
-        helpers = {
+        helpers: dict[str, Callable[..., Any]] = {
             "read": read,
             "write": write,
             "augment": augment,
@@ -797,7 +801,9 @@ class Detector:
         if kind is None:
             kind = self._kinds[cls] = _kind(cls)
             if kind in (_LIST, _WHOLE):
-                self._mutating[cls] = frozenset().union(*(names for base, names in _MUTATING.items() if issubclass(cls, base)))
+                self._mutating[cls] = frozenset().union(
+                    *(names for base, names in _MUTATING.items() if issubclass(cls, base))
+                )
         return kind
 
     def _fields(self, obj: Any) -> _Fields | None:
@@ -862,8 +868,8 @@ class Detector:
             found = _of_class(type(obj), name)
             if found is None:
                 return _IGNORED  # for the moment: it has no such attribute
-            if not isinstance(found, MemberDescriptorType):
-                state = _IGNORED
+            if not isinstance(found, MemberDescriptorType) and not _is_data(found):
+                state = _IGNORED  # a method; while what is data will be the object's own as soon as somebody writes it
         fields[name] = state
         return state
 
@@ -946,7 +952,11 @@ class Detector:
                     return f"{type(holder).__name__}.{attribute}{element}", self._describe(holder), "container"
         places = self._places(seen[1])
         where = f" used in {places[0][2]}" if places else ""
-        return f"an element of the {type(obj).__name__}{where}" if element else f"the {type(obj).__name__}{where}", "", "container"
+        return (
+            f"an element of the {type(obj).__name__}{where}" if element else f"the {type(obj).__name__}{where}",
+            "",
+            "container",
+        )
 
 
 def _at_most(dead: Actor, parent: Actor) -> bool:
@@ -1000,7 +1010,8 @@ def _attribute(obj: Any, name: str) -> Any:
 
 
 def _is_data(value: object) -> bool:
-    return not isinstance(value, (FunctionType, type, ModuleType, staticmethod, classmethod, property)) and not callable(value)
+    """Whether what stands in a class or a module is a variable's value, and no function or the like."""
+    return not (callable(value) or isinstance(value, ModuleType) or hasattr(type(value), "__get__"))
 
 
 def _kind_of_value(value: object) -> str:

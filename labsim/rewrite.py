@@ -72,22 +72,32 @@ _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 # What functions that are not the program's do to their arguments, by name: builtins, and the library's.
-_WHOLE = frozenset(
-    "all any bytearray bytes dict enumerate filter frozenset iter list map max min print repr reversed set sorted str sum "
-    "tuple zip bisect.bisect bisect.bisect_left bisect.bisect_right collections.Counter collections.deque copy.copy "
-    "dataclasses.replace heapq.nlargest heapq.nsmallest itertools.chain itertools.islice itertools.takewhile "
-    "random.choice random.choices random.sample statistics.median".split()
-)
-_LENGTH = frozenset(("bool", "len"))
-_DEEP = frozenset("copy.deepcopy dataclasses.asdict dataclasses.astuple json.dumps pickle.dumps".split())
-_CHANGES = frozenset(
-    "bisect.insort bisect.insort_left bisect.insort_right heapq.heapify heapq.heappop heapq.heappush heapq.heappushpop "
-    "heapq.heapreplace random.shuffle".split()
-)
+_EFFECTS = {
+    "whole": """
+        all any bytearray bytes dict enumerate filter frozenset iter list map max min print repr reversed set sorted str
+        sum tuple zip bisect.bisect bisect.bisect_left bisect.bisect_right collections.Counter collections.deque
+        copy.copy dataclasses.replace heapq.nlargest heapq.nsmallest itertools.chain itertools.islice
+        itertools.takewhile random.choice random.choices random.sample statistics.median
+    """,
+    "length": "bool len",
+    "deep": "copy.deepcopy dataclasses.asdict dataclasses.astuple json.dumps pickle.dumps",
+    "changes": """
+        bisect.insort bisect.insort_left bisect.insort_right heapq.heapify heapq.heappop heapq.heappush
+        heapq.heappushpop heapq.heapreplace random.shuffle
+    """,
+}
+_EFFECT_OF = {name: effect for effect, names in _EFFECTS.items() for name in names.split()}
 _BY_NAME = {"getattr": 2, "setattr": 3, "delattr": 2, "hasattr": 2, "vars": 1}  # least number of arguments
 
+# Modules that are watched by what their functions do, and hold no variables of the program's.
+_LIBRARY = sys.stdlib_module_names
+
 # Methods of a container that read another one.
-_TAKING = frozenset("extend extendleft join update difference_update intersection_update symmetric_difference_update".split())
+_TAKING = frozenset(f"{name}update" for name in ("", "difference_", "intersection_", "symmetric_difference_")) | {
+    "extend",
+    "extendleft",
+    "join",
+}
 _OF_CONTAINERS = frozenset(name for cls in (bytearray, deque, dict, list, set) for name in dir(cls))
 
 
@@ -192,8 +202,8 @@ class _Scope:
         if isinstance(node, ast.ClassDef):
             self.locals.add(node.name)
             kept = self.assigned.copy()
-            for part in ast.iter_child_nodes(node):
-                self._collect(part, comprehended, in_loop)
+            for child in ast.iter_child_nodes(node):
+                self._collect(child, comprehended, in_loop)
             self.assigned = kept  # a class's own names are no variables of the function around it
             return
         if isinstance(node, _COMPREHENSIONS):
@@ -215,8 +225,8 @@ class _Scope:
             self.used.add(node.target.id)
         elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             self.locals.add(node.name)
-        for part in ast.iter_child_nodes(node):
-            self._collect(part, comprehended, in_loop)
+        for child in ast.iter_child_nodes(node):
+            self._collect(child, comprehended, in_loop)
 
 
 def _parameters(arguments: ast.arguments) -> Iterator[ast.arg]:
@@ -261,8 +271,8 @@ class _Rewriter(ast.NodeTransformer):
             return
         if isinstance(node, ast.ClassDef):
             self.classes.append(node.name)
-        for part in ast.iter_child_nodes(node):
-            self._outside(part)
+        for child in ast.iter_child_nodes(node):
+            self._outside(child)
         if isinstance(node, ast.ClassDef):
             self.classes.pop()
 
@@ -332,7 +342,11 @@ class _Rewriter(ast.NodeTransformer):
 
     def _is_import(self, node: ast.expr) -> bool:
         """A library's module: its functions are of no interest, and what they do to arguments is in tables."""
-        return isinstance(node, ast.Name) and node.id in self.imports and self._function_called(node) in _LIBRARY
+        return (
+            isinstance(node, ast.Name)
+            and node.id in self.imports
+            and self._function_called(node).partition(".")[0] in _LIBRARY
+        )
 
     def _is_of_module(self, node: ast.expr) -> bool:
         """A class or a module, whose names in capitals are constants."""
@@ -394,7 +408,9 @@ class _Rewriter(ast.NodeTransformer):
     def _index(self, node: ast.expr) -> ast.expr:
         """An index as an object that can be passed on."""
         if isinstance(node, ast.Slice):
-            parts = (ast.Constant(None) if part is None else self.visit(part) for part in (node.lower, node.upper, node.step))
+            parts = (
+                ast.Constant(None) if part is None else self.visit(part) for part in (node.lower, node.upper, node.step)
+            )
             return _call("slice", *parts, at=node)
         if isinstance(node, ast.Tuple):
             node.elts = [self._index(part) for part in node.elts]
@@ -417,7 +433,7 @@ class _Rewriter(ast.NodeTransformer):
         special = _BY_NAME.get(called)
         if special is not None and len(node.args) >= special and not node.keywords:
             return _call(called, *(self.visit(argument) for argument in node.args), at=node)
-        effect = _effect_of(called)
+        effect = _EFFECT_OF.get(called)
         node.args = [self._argument(argument, effect) for argument in node.args]
         for keyword in node.keywords:
             if keyword.arg is None:
@@ -470,7 +486,9 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> list[ast.stmt]:
         # An ordinary loop reads its container when it begins; one that may let go of a lock in between, at each step.
-        steps = any(isinstance(n, (ast.Call, ast.With, ast.Yield)) for statement in node.body for n in ast.walk(statement))
+        steps = any(
+            isinstance(n, (ast.Call, ast.With, ast.Yield)) for statement in node.body for n in ast.walk(statement)
+        )
         told = self._puts(node.target)
         node.iter = _call("each" if steps else "whole", self.visit(node.iter), at=node.iter)
         node.target = self.visit(node.target)
@@ -631,22 +649,6 @@ class _Rewriter(ast.NodeTransformer):
             case.guard = case.guard and self._truth(case.guard)
             case.body = self._statements(case.body)
         return node
-
-
-_LIBRARY = frozenset(
-    "bisect collections contextlib copy dataclasses datetime enum functools heapq io itertools json logging math operator "
-    "os pickle queue random statistics string sys threading time traceback typing".split()
-)
-
-
-def _effect_of(function: str) -> str | None:
-    if function in _WHOLE:
-        return "whole"
-    if function in _LENGTH:
-        return "length"
-    if function in _DEEP:
-        return "deep"
-    return "changes" if function in _CHANGES else None
 
 
 def _makes_list(node: ast.expr) -> bool:

@@ -88,8 +88,8 @@ class SimThread:
         "actor",
         "greenlet",
         "number",
-        "priority",  # who goes first with schedule="pct"
         "on_end",  # locks to release when the thread has ended: whoever joins it waits for one of these
+        "priority",  # who goes first with schedule="pct"
         "python",  # the threading.Thread it runs, if any
         "refusals",
         "timer",  # the number of its timer, 0 without one; a timer in the heap under another number is stale
@@ -140,6 +140,7 @@ class Scheduler:
 
         self.main = SimThread(1)
         self.main.greenlet = getcurrent()
+        self._beginner = greenlet(self._begin)
         self.current = self.main
         self.threads: dict[int, SimThread] = {1: self.main}  # all that have been started and have not ended
         self.started = 1
@@ -340,7 +341,10 @@ class Scheduler:
     def _switch(self, other: SimThread, me: SimThread) -> None:
         if other is not me:
             self.current = other
-            other.greenlet.switch()  # and somebody has switched back, after setting `current`
+            if other.greenlet:
+                other.greenlet.switch()  # and somebody has switched back, after setting `current`
+            else:
+                self._beginner.switch(other)
             if self.over:
                 self._refuse(blocking=True)
 
@@ -360,8 +364,7 @@ class Scheduler:
         thread = SimThread(self.started, getattr(function, "__self__", None))
         if self._by_priority:
             thread.priority = self._random()
-        # A greenlet that begins because another one has ended is given that one's result, hence *_.
-        thread.greenlet = greenlet(lambda *_: self._run(thread, function, args, kwargs), self.main.greenlet)
+        thread.greenlet = greenlet(lambda: self._run(thread, function, args, kwargs), self.main.greenlet)
         self.threads[thread.number] = thread
         self.ready.append(thread)
         if handle is not None:
@@ -373,9 +376,18 @@ class Scheduler:
             self.point("start", thread.name)
         return thread
 
+    def _begin(self, thread: SimThread) -> NoReturn:
+        """The life of the greenlet from which all others begin.
+
+        A greenlet begins as deep in Python's recursion as the one that first switches to it. Timers that start Timers
+        would reach the limit, each a little deeper than the last.
+        """
+        while True:
+            thread = thread.greenlet.switch()
+
     def _run(
         self, thread: SimThread, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    ) -> SimThread:
         """The life of a thread's greenlet, from its first step to the choice of who runs after it."""
         try:
             function(*args, **kwargs)
@@ -391,11 +403,12 @@ class Scheduler:
                 self.detector.ended(thread)
         del self.threads[thread.number]
         if not self.over:
-            # A greenlet that ends continues in its parent.
+            # A greenlet that ends continues in its parent, which is given what it returns.
             self.current = self._next()
-            thread.greenlet.parent = self.current.greenlet
+            thread.greenlet.parent = self.current.greenlet or self._beginner
         elif not self.closed:
             self.current = self.main  # the parent still
+        return self.current
 
     def crashed(self, error: BaseException) -> None:
         """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world."""
@@ -475,6 +488,7 @@ class Scheduler:
             if thread is not self.main:
                 del thread.greenlet  # a greenlet that never began holds its thread, too
         self.current = self.main
+        self._beginner.throw()
         self.threads.clear()
         self.ready.clear()
         self.timers.clear()

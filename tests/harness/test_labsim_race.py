@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent, indent
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -200,7 +200,9 @@ CONSTRUCTS = {  # what one thread does, what the other does, and the variable
 
 def _two_threads(first: str, second: str, guard: str) -> str:
     declare = "\n        ".join(
-        f"{word} {name}" for word, name in (("nonlocal", "shared"), ("global", "total")) if re.search(rf"\b{name}\b", first)
+        f"{word} {name}"
+        for word, name in (("nonlocal", "shared"), ("global", "total"))
+        if re.search(rf"\b{name}\b", first)
     )
     return TWO_THREADS.format(first=first, second=second, guard=guard, declare=declare or "pass")
 
@@ -682,3 +684,125 @@ def test_random_programs_against_a_plain_reading_of_the_definition(tmp_path: Pat
         assert all(found[variable] <= expected[variable] for variable in found), source
         racy += bool(found)
     assert 50 < racy < 200
+
+
+# -- what it costs, and what it says ---------------------------------------------------------------------------------------
+
+
+def test_what_has_died_is_forgotten(find: Find, tmp_path: Path) -> None:
+    """Ten thousand messages, of objects that know weak references and of such that do not."""
+    source = """
+    def main():
+        lock = threading.Lock()
+        def go():
+            for i in range(10_000):
+                with lock:
+                    box.last = {"term": i, "entries": [Box(), i]}
+                    box.last["entries"].append(Box())
+        together(go, go)
+    """
+    (tmp_path / "program.py").write_text(ORDERED_TOP + dedent(source))
+    with World("0", fresh=[tmp_path], watch=lambda path: True) as world:
+        world.run(world.load("program", tmp_path / "program.py").main)
+        assert world.detector is not None
+        assert len(world.detector._shadows) < 3000
+
+
+def test_threads_that_have_ended_take_no_room(find: Find, tmp_path: Path) -> None:
+    source = """
+    def main():
+        lock = threading.Lock()
+        def go():
+            with lock:
+                change(box)
+        for _ in range(2_000):
+            threading.Thread(target=go).start()
+            time.sleep(0.01)
+            with lock:
+                change(box)
+    """
+    (tmp_path / "program.py").write_text(ORDERED_TOP + dedent(source))
+    with World("0", fresh=[tmp_path], watch=lambda path: True) as world:
+        world.run(world.load("program", tmp_path / "program.py").main)
+        assert world.detector is not None
+        assert world.detector.races == []
+        assert world.detector._slots < 10
+
+
+def test_a_pair_of_places_is_reported_once(find: Find) -> None:
+    source = """
+    def main():
+        def go():
+            for _ in range(100):
+                box.x += 1
+                time.sleep(0.01)
+        together(go, go, go)
+    """
+    (race,) = find(ORDERED_TOP + dedent(source))
+    assert race.summary == "Box.x: write in main.<locals>.go, line 30 / write in main.<locals>.go, line 30"
+
+
+def test_watched_accesses_are_scheduling_points(tmp_path: Path) -> None:
+    """An update is lost only if somebody else runs in the midst of it; `share` says how often."""
+    source = """
+    def main():
+        def go():
+            for _ in range(20):
+                box.last = box.x
+                box.x = box.last + 1
+        together(go, go)
+        return box.x
+    """
+    path = tmp_path / "program.py"
+    path.write_text(ORDERED_TOP + dedent(source))
+    lost = {}
+    for share in (0.0, 0.02, 0.5):
+        results = []
+        for seed in range(20):
+            with World(f"{seed}", fresh=[tmp_path], watch=str(path).__eq__, share=share, switch=0.0) as world:
+                results.append(world.run(world.load("program", path).main))
+        lost[share] = sum(result < 40 for result in results)
+    assert lost[0.0] == 0 < lost[0.02] < lost[0.5] == 20
+
+
+def test_an_unlocked_flag_gets_its_advice(find: Find) -> None:
+    source = """
+    def main():
+        box.dead = False
+        def poll():
+            while not box.dead:
+                time.sleep(0.1)
+        threading.Thread(target=poll, name="poller").start()
+        time.sleep(1)
+        box.dead = True
+        time.sleep(1)
+    """
+    races = [race for race in find(ORDERED_TOP + dedent(source)) if race.variable == "Box.dead"]
+    assert "threading.Event" in str(races[0])
+    assert {race.first.thread for race in races} | {race.second.thread for race in races} == {"poller", "MainThread"}
+
+
+def test_a_report_names_locks_and_where_threads_were_started(find: Find) -> None:
+    source = """
+    mu = threading.Lock()
+
+    def main():
+        other = threading.Condition()
+        def one():
+            with mu:
+                box.x += 1
+        def two():
+            with other:
+                box.x += 1
+        together(one, two)
+    """
+    (race,) = find(ORDERED_TOP + dedent(source))
+    text = str(race)
+    assert {lock for access in (race.first, race.second) for lock in access.locks} == {"mu", "other"}
+    assert "Each holds a lock, but not the same one" in text
+    assert re.search(r"Thread-1 \(one\) was started at .*program.py:23 in together", text)
+
+
+def test_the_same_seed_has_the_same_races(find: Find) -> None:
+    source = ORDERED_TOP + dedent(ORDERED["lock"]).replace("with lock:", "if True:")
+    assert [str(race) for race in find(source, 3)] == [str(race) for race in find(source, 3)]

@@ -714,3 +714,25 @@ def test_worlds_leave_nothing_in_memory(program: Open) -> None:
     before = objects()
     rounds(200)
     assert objects() - before < 200
+
+
+def test_threads_may_start_threads_for_ever(program: Open) -> None:
+    """Each greenlet begins as deep in recursion as the one that first switches to it."""
+    source = """
+    count = 0
+    def again():
+        global count
+        count += 1
+        if count < 3000:
+            threading.Timer(0.01, again).start()
+    def chain(length):
+        if length:
+            threading.Thread(target=chain, args=(length - 1,)).start()
+    def main():
+        again()
+        chain(3000)
+        time.sleep(60)
+        return count
+    """
+    with program(source) as (world, module):
+        assert world.run(module.main) == 3000
