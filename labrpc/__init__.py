@@ -151,15 +151,18 @@ class Network:
 
     def Reliable(self, yes: bool) -> None:
         """Whether no message is delayed or dropped."""
-        self._reliable = yes
+        with self._mu:
+            self._reliable = yes
 
     def LongReordering(self, yes: bool) -> None:
         """Whether two replies in three are held back for 200 ms or more."""
-        self._long_reordering = yes
+        with self._mu:
+            self._long_reordering = yes
 
     def LongDelays(self, yes: bool) -> None:
         """Whether it takes up to 7 s, rather than up to 0.1 s, until a call to an unreachable server fails."""
-        self._long_delays = yes
+        with self._mu:
+            self._long_delays = yes
 
     # --- counting ---
 
@@ -172,11 +175,13 @@ class Network:
 
     def GetTotalCount(self) -> int:
         """The number of calls made, hopeless ones included."""
-        return self._count
+        with self._mu:
+            return self._count
 
     def GetTotalBytes(self) -> int:
         """The bytes of all args, and of the replies that were delivered."""
-        return self._bytes
+        with self._mu:
+            return self._bytes
 
     # --- calling ---
 
@@ -188,7 +193,7 @@ class Network:
         with self._mu:
             self._closed = True
             idle, self._idle = self._idle, []
-            for gate in list(self._waiting):
+            for gate in self._waiting:
                 gate.open()
         for worker in idle:
             worker.give(None)
@@ -206,7 +211,8 @@ class Network:
             try:
                 answer = self._carry(end, gate, svc_meth, type(args), request, type(reply))
             finally:
-                self._waiting.pop(gate, None)  # atomic, as is the copy that Cleanup makes
+                with self._mu:
+                    self._waiting.pop(gate, None)
             if answer is None:
                 return False
             labgob.fill(answer, reply)
@@ -227,9 +233,9 @@ class Network:
                 return None
             self._waiting[gate] = None
             server = self._servers.get(end._servername) if end._enabled else None
-            reliable, long_reordering = self._reliable, self._long_reordering
+            reliable, long_reordering, long_delays = self._reliable, self._long_reordering, self._long_delays
         if server is None:
-            gate.wait(rng.randrange(LONG_DELAY_MS if self._long_delays else UNREACHABLE_MS))
+            gate.wait(rng.randrange(LONG_DELAY_MS if long_delays else UNREACHABLE_MS))
             return None
         if not reliable and (
             gate.wait(rng.randrange(SHORT_DELAY_MS)) or rng.randrange(1000) < DROP_PER_MILLE

@@ -39,15 +39,19 @@ class Persister:
             self._raftstate, self._snapshot = bytes(state), bytes(snapshot or b"")
 
     def ReadRaftState(self) -> bytes:
-        return self._raftstate
+        with self._mu:
+            return self._raftstate
 
     def ReadSnapshot(self) -> bytes:
-        return self._snapshot
+        with self._mu:
+            return self._snapshot
 
     def RaftStateSize(self) -> int:
         """The size of the state in bytes, 0 if nothing is saved."""
-        return len(self._raftstate)
+        with self._mu:
+            return len(self._raftstate)
 
     def SnapshotSize(self) -> int:
         """The size of the snapshot in bytes, 0 if none is saved."""
-        return len(self._snapshot)
+        with self._mu:
+            return len(self._snapshot)
