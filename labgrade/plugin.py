@@ -14,6 +14,8 @@ A solution cannot end the process with os._exit while its test runs: that is a f
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import os
 import random
 import re
@@ -28,7 +30,9 @@ from typing import Any, NoReturn, get_args
 import pytest
 
 from labgrade import solution, summary
-from labgrade.simulation import RACE_SHARE, Simulation
+from labgrade.integrity import GUARDED, Harness
+from labgrade.report import Report, ReportError, cut
+from labgrade.simulation import RACE_SHARE, Simulation, check_unchanged
 from labsim.race import Race
 from labsim.scheduler import Schedule
 from raft.config import Config, LabFailure, Trial
@@ -49,12 +53,15 @@ SIM_HELP = "run lab tests in deterministic virtual time instead of real threads"
 SIM_CHECK_HELP = "run each lab test twice in virtual time, in two processes, and fail if they differ in any event"
 RACE_HELP = "run lab tests in virtual time and look for data races of the solution; a race fails the test"
 RACE_SHARE_HELP = "with --race: at which share of the accesses it watches another thread goes first"
+REPORT_HELP = "write results.json and the log of each failing trial into DIR"
 SCHEDULE_HELP = "in virtual time, whether the next thread is drawn evenly ('random') or has priority ('pct')"
 MOST_RACES = 10  # of one trial that are shown in full
 SEEDS = 2**31
+LAB_TEST = re.compile(r"[^:]*::(?P<test>Test\w*?(?P<part>2[ABCD])?)(\[trial(?P<trial>\d+)\])?")  # a node id
 
 SETTINGS = pytest.StashKey["Settings"]()
 RUN = pytest.StashKey["Run"]()
+REPORT = pytest.StashKey[Report]()
 
 
 @dataclass
@@ -95,13 +102,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--schedule", choices=get_args(Schedule), default="random", help=f"{SCHEDULE_HELP} (default: random)"
     )
+    group.addoption("--report", metavar="DIR", help=REPORT_HELP)
     parser.addini("raft", f"{RAFT_HELP}, relative to the ini file", default="raft/raft.py")
     parser.addini("trials", TRIALS_HELP, default="1")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
-    """Take `--raft PATH` as it is meant, wherever PATH lies.
+    """Take `--raft PATH` and `--report PATH` as they are meant, wherever PATH lies.
 
     pytest looks for its ini file and conftest.py before it knows our options, and takes PATH for a test to be run: it
     would settle in the solution's folder. `--raft=PATH` leaves it no such choice, so begin again with that.
@@ -109,8 +117,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
     args = list(config.invocation_params.args)
     joined: list[str] = []
     for arg in args:
-        if joined and joined[-1] == "--raft":
-            joined[-1] = f"--raft={arg}"
+        if joined and joined[-1] in ("--raft", "--report"):
+            joined[-1] += f"={arg}"
         else:
             joined.append(str(arg))
     if joined == args:
@@ -156,6 +164,20 @@ def pytest_configure(config: pytest.Config) -> None:
         race=race,
         race_share=config.getoption("race_share"),
     )
+
+    folder = config.getoption("report")
+    if folder is not None and not hasattr(config, "workerinput") and not config.option.collectonly:
+        try:
+            config.stash[REPORT] = Report(config.invocation_params.dir / folder)
+            config.stash[REPORT].begin(
+                solution=config.stash[SETTINGS].solution.what,
+                seed=config.stash[SETTINGS].seed,
+                trials_asked=config.stash[SETTINGS].trials,
+                mode="virtual" if config.stash[SETTINGS].sim else "real",
+                race=race,
+            )
+        except ReportError as e:
+            raise pytest.UsageError(str(e)) from None
 
 
 def _solution(config: pytest.Config) -> solution.Solution:
@@ -225,9 +247,13 @@ def make_config(request: pytest.FixtureRequest) -> Iterator[Callable[..., Config
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """In virtual time, it is the world's copy of the test function that runs."""
     run = pyfuncitem.stash.get(RUN, None)
-    if run is None or not run.settings.sim:
+    if run is None:
         return None
-    run.simulate()
+    if run.settings.sim:
+        run.simulate()
+    else:
+        arguments = inspect.signature(pyfuncitem.obj).parameters
+        run.on_real_threads(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in arguments}))
     return True
 
 
@@ -261,6 +287,15 @@ class Run:
         self.trial = Trial(module.Make, f"{self.seed}:{self.test}", self._out)
         return self.trial.make_config(*args, **kwargs)
 
+    def on_real_threads(self, test: Callable[[], object]) -> None:
+        """The whole test, and afterwards the harness as it was."""
+        harness = Harness(map(importlib.import_module, GUARDED))
+        try:
+            test()
+            check_unchanged(harness)
+        finally:
+            harness.restore()
+
     def simulate(self) -> None:
         """In virtual time: the whole test."""
         settings = self.settings
@@ -290,23 +325,8 @@ class Run:
         if terminal is not None:  # None in a worker, whose lines travel with the report
             terminal.show(line, self._item.path)
 
-    def repeat(self) -> str:
-        """The command that runs this trial again."""
-        command = ["pytest"]
-        parts = [m.name for m in self._item.iter_markers() if m.name in PARTS]
-        if parts:
-            command += ["-m", parts[0]]
-        command += ["-k", self.test]
-        if self._item.config.getoption("raft"):
-            command += ["--raft", self._item.config.getoption("raft")]
-        if self.settings.sim:
-            command += ["--race"] if self.settings.race else ["--sim"]
-            if self.settings.race and self.settings.race_share != RACE_SHARE:
-                command += ["--race-share", str(self.settings.race_share)]
-            if self.settings.schedule != "random":
-                command += ["--schedule", self.settings.schedule]
-        command += ["--seed", str(self.seed)]
-        return shlex.join(command)
+    def _part(self) -> str | None:
+        return next((m.name for m in self._item.iter_markers() if m.name in PARTS), None)
 
     def record(
         self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None
@@ -322,9 +342,27 @@ class Run:
             "bytes": figures.bytes if figures else None,
             "commands": figures.commands if figures else None,
             "message": _message(excinfo.value) if excinfo else "",
-            "repeat": self.repeat(),
+            "repeat": repeat_command(self._item.config, self.settings, self.test, self._part(), self.seed),
             "lines": self.lines,
         }
+
+
+def repeat_command(config: pytest.Config, settings: Settings, test: str, part: str | None, seed: int) -> str:
+    """The command that runs a trial again."""
+    command = ["pytest"]
+    if part:
+        command += ["-m", part]
+    command += ["-k", test]
+    if config.getoption("raft"):
+        command += ["--raft", config.getoption("raft")]
+    if settings.sim:
+        command += ["--race"] if settings.race else ["--sim"]
+        if settings.race and settings.race_share != RACE_SHARE:
+            command += ["--race-share", str(settings.race_share)]
+        if settings.schedule != "random":
+            command += ["--schedule", settings.schedule]
+    command += ["--seed", str(seed)]
+    return shlex.join(command)
 
 
 def _message(e: BaseException) -> str:
@@ -374,7 +412,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    report.sections = [(title, _cut(text)) for title, text in report.sections]
+    report.sections = [(title, cut(text, MAX_OUTPUT)) for title, text in report.sections]
     run = item.stash.get(RUN, None)
     if run is not None and report.when == "call":
         record = report.lab = run.record(report, call.excinfo)  # type: ignore[attr-defined]
@@ -394,13 +432,6 @@ def _races(races: list[Race]) -> str:
     )
 
 
-def _cut(text: str) -> str:
-    if len(text) <= MAX_OUTPUT:
-        return text
-    half = MAX_OUTPUT // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
     """A single run shows the lab's lines in place of dots."""
@@ -418,6 +449,7 @@ class Terminal:
         self.capture = config.pluginmanager.getplugin("capturemanager")
         self.records: list[summary.LabRecord] = []
         self._after_line: Path | None = None
+        self.report: Report | None = None  # with --report
 
     def show(self, line: str, path: Path, **markup: bool) -> None:
         """Write a line about the test file `path`, captured or not. After trials there is a table instead."""
@@ -431,10 +463,12 @@ class Terminal:
             self._after_line = self.reporter.currentfspath = Path(path)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        record: summary.LabRecord | None = getattr(report, "lab", None)
+        record: summary.LabRecord | None = getattr(report, "lab", None) or self._record_of_lost(report)
         if record is None:
             return
         self.records.append(record)
+        if self.report:
+            self.report.add(report, record, self.settings.sim)
         path = self.reporter.config.rootpath / report.location[0]
         if hasattr(report, "node"):  # from a worker
             for line in record["lines"]:
@@ -442,6 +476,32 @@ class Terminal:
         if report.failed:
             self.show(f"--- FAIL: {record['test']} ({report.duration:.2f}s)", path, red=True)
             self.show(f"    {record['message']}", path)
+
+    def _record_of_lost(self, report: pytest.TestReport) -> summary.LabRecord | None:
+        """The record of a lab test whose process ended, or whose set-up failed, so that it has none of its own."""
+        found = LAB_TEST.fullmatch(report.nodeid)
+        if report.outcome != "failed" or report.when in ("call", "teardown") or not found:
+            return None
+        seed = self.settings.seed + int(found["trial"] or 0)
+        message = report.longreprtext.strip().rpartition("\n")[2]
+        if report.when != "setup":  # but xdist's own words
+            message = "the process ended while the test ran"
+        repeat = repeat_command(self.reporter.config, self.settings, found["test"], found["part"], seed)
+        record: summary.LabRecord = {
+            "test": found["test"],
+            "seed": seed,
+            "outcome": "failed",
+            "seconds": None,
+            "servers": None,
+            "rpcs": None,
+            "bytes": None,
+            "commands": None,
+            "message": message,
+            "repeat": repeat,
+            "lines": [],
+        }
+        report.lab = record  # type: ignore[attr-defined]
+        return record
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self) -> Generator[None]:
@@ -482,7 +542,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Terminal(config, reporter), "lab terminal")
+        terminal = Terminal(config, reporter)
+        config.pluginmanager.register(terminal, "lab terminal")
+        terminal.report = config.stash.get(REPORT, None)
     if getattr(config, "cache", None) and not hasattr(config, "workerinput"):
         config.cache.set("lab/seed", config.stash[SETTINGS].seed)
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from labgrade import HOME, LAB
+from labgrade.integrity import GUARDED, Harness
 from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
 from labsim.race import Detector, Race
@@ -30,6 +31,7 @@ SWITCH: dict[Schedule, float] = {"random": 0.1, "pct": 0.002}  # by priority, fe
 RACE_SHARE = 0.02  # finds in twenty seeds what is to be found, and costs little
 
 SHIPPED = HOME / "raft" / "raft.py"
+HARNESS = [HOME / name for name in ("labgob", "labrpc", "raft/api.py", "raft/config.py", "raft/persister.py")]
 
 
 class Simulation:
@@ -71,7 +73,11 @@ class Simulation:
             trace=trace,
         )
 
+        harness = Harness([])
+
         def make_config(*args: Any, **kwargs: Any) -> Config:
+            nonlocal harness
+            harness = Harness(map(world.import_module, GUARDED))
             make = _load(world, self.solution).Make
             self.trial = world.import_module("raft.config").Trial(make, f"{self.seed}:{self.test}", self.out)
             return self.trial.make_config(*args, **kwargs)
@@ -83,6 +89,7 @@ class Simulation:
                 if world.detector is not None:
                     _watch_encoding(world.import_module("labgob"), world.detector)
                 world.run(getattr(world.load(self.file.stem, self.file), self.test), make_config)
+                check_unchanged(harness)
         except Endless as e:
             raise LabFailure("test took longer than 120 seconds", str(e)) from None
         finally:
@@ -94,9 +101,8 @@ class Simulation:
     def _is_solutions(self, path: str) -> bool:
         """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""
         file = Path(path)
-        if any(file.is_relative_to(folder) for folder in LAB):
-            return file == SHIPPED
-        return file.is_relative_to(self.solution.root) and not file.is_relative_to(self.file.parent)
+        ours = any(file.is_relative_to(place) for place in (*HARNESS, self.file))
+        return file == SHIPPED or (file.is_relative_to(self.solution.root) and not ours)
 
     def check_repeatable(self) -> None:
         """Run a traced trial again in a second process. Raises LabFailure with the first event that differs, if any."""
@@ -114,6 +120,13 @@ class Simulation:
         difference = compare(json.loads(json.dumps(self.events)), json.loads(again.stdout))
         if difference:
             raise LabFailure("the solution is not deterministic", difference)
+
+
+def check_unchanged(harness: Harness) -> None:
+    """Raises LabFailure if the harness of a trial is not as it was when its solution was loaded."""
+    changed = harness.changed()
+    if changed:
+        raise LabFailure(f"the solution changed {', '.join(changed[:3])}", "it is judged by the harness as it was")
 
 
 def _which_server(obj: object) -> str:

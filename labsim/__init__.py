@@ -31,6 +31,8 @@ A world fails, with an exception out of `run`, by Deadlock (all wait and no time
 seconds without reaching the scheduler), Endless (virtual time beyond the limit) or Unsupported (asyncio, sockets,
 processes, signals). A world that has failed runs nothing any more.
 
+With `watch`, a world looks for data races in the files that it names (labsim.race): `world.detector.races`.
+
 What is not virtual: `logging` is the process's own, so its records carry real times and thread names; os.urandom,
 uuid4 and secrets; `threading.settrace` is accepted and ignored. Code in C that blocks blocks everything.
 

@@ -39,7 +39,7 @@ from types import CodeType, FrameType, FunctionType, MemberDescriptorType, Modul
 from typing import Any
 
 from labsim.primitives import Local
-from labsim.rewrite import MODULE_CELL
+from labsim.rewrite import HELPERS, MODULE_CELL, OF_CONTAINERS, PREFIX
 from labsim.scheduler import Scheduler, SimThread, stretches
 from labsim.stacks import LABSIM, is_library
 
@@ -94,10 +94,9 @@ class Race:
 
     @property
     def summary(self) -> str:
-        """One line: the variable, and the two places."""
-        places = " / ".join(
-            f"{'write' if a.write else 'read'} in {a.function}, line {a.line}" for a in self._accesses()
-        )
+        """One line, whichever access came first: the variable, and the two places, the one without a lock before."""
+        accesses = sorted(self._accesses(), key=lambda a: (bool(a.locks), a.file, a.line))
+        places = " / ".join(f"{'write' if a.write else 'read'} in {a.function}, line {a.line}" for a in accesses)
         return f"{self.variable}: {places}"
 
     def plainness(self) -> tuple[int, int]:
@@ -370,15 +369,21 @@ class Detector:
         left = self._next_stretch()  # accesses until another thread goes first
 
         def point() -> None:
+            """Before each access, another thread may go first."""
             nonlocal left
-            left = self._next_stretch()
-            scheduler.preempt("access")
+            left -= 1
+            if not left:
+                left = self._next_stretch()
+                scheduler.preempt("access")
+
+        # These two see most accesses, and so do all of it themselves.
 
         def read(obj: Any, name: str) -> Any:
             nonlocal left
             left -= 1
             if not left:
-                point()
+                left = self._next_stretch()
+                scheduler.preempt("access")
             fields = shadows.get(id(obj))
             if fields is None:
                 fields = self._adopt(obj)
@@ -393,7 +398,8 @@ class Detector:
             nonlocal left
             left -= 1
             if not left:
-                point()
+                left = self._next_stretch()
+                scheduler.preempt("access")
             fields = shadows.get(id(obj))
             if fields is None:
                 fields = self._adopt(obj)
@@ -418,10 +424,7 @@ class Detector:
             return value
 
         def item(obj: Any, index: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if not left:
-                point()
+            point()
             self._read_item(obj, index)
             return index
 
@@ -429,18 +432,12 @@ class Detector:
             return obj[item(obj, index)]
 
         def set_item(obj: Any, index: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if not left:
-                point()
+            point()
             self._write_item(obj, index)
             return index
 
         def del_item(obj: Any, index: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if not left:
-                point()
+            point()
             self._change(obj, index)
             return index
 
@@ -450,18 +447,13 @@ class Detector:
 
         def method(obj: Any, name: str) -> Any:
             kind = self._kinds.get(type(obj)) or self._kind_of(type(obj))
-            if kind != _LIST and kind != _WHOLE:
+            if (kind != _LIST and kind != _WHOLE) or name not in OF_CONTAINERS:
                 return read(obj, name)
-            nonlocal left
-            left -= 1
-            if not left:
-                point()
+            point()
             if name in self._mutating[type(obj)]:
                 self._change(obj)
-            elif hasattr(list, name) or hasattr(dict, name) or hasattr(set, name) or hasattr(deque, name):
-                self._read_all(obj)
             else:
-                read(obj, name)  # a class of the program's own, made from one of those
+                self._read_all(obj)
             return obj
 
         def calls(obj: Any, name: str, argument: Any) -> Any:
@@ -469,20 +461,14 @@ class Detector:
             return argument
 
         def whole(obj: Any) -> Any:
-            nonlocal left
             if self._kinds.get(type(obj)) or self._kind_of(type(obj)):
-                left -= 1
-                if not left:
-                    point()
+                point()
                 self._read_all(obj)
             return obj
 
         def length(obj: Any) -> Any:
-            nonlocal left
             if self._kinds.get(type(obj)) or self._kind_of(type(obj)):
-                left -= 1
-                if not left:
-                    point()
+                point()
                 self._read_structure(obj)
             return obj
 
@@ -502,8 +488,7 @@ class Detector:
 
         def each(obj: Any) -> Any:
             whole(obj)
-            kind = self._kind_of(type(obj))
-            return steps(obj) if kind in (_LIST, _WHOLE) else obj
+            return steps(obj) if self._kind_of(type(obj)) in (_LIST, _WHOLE) else obj
 
         def steps(obj: Any) -> Iterator[Any]:
             for element in obj:
@@ -563,7 +548,7 @@ class Detector:
             "hasattr": look_for_name,
             "vars": variables,
         }
-        return {f"_labsim_{name}": helper for name, helper in helpers.items()}
+        return {PREFIX + name: helpers[name] for name in HELPERS}
 
     def _next_stretch(self) -> int:
         return -1 if self._never else self._stretches[self._draw(8)]

@@ -31,7 +31,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType
 
-__all__ = ["HELPERS", "MODULE_CELL", "instrument"]
+__all__ = ["HELPERS", "MODULE_CELL", "OF_CONTAINERS", "PREFIX", "instrument"]
 
 HELPERS = (
     "read",  # an attribute of an object
@@ -63,8 +63,8 @@ HELPERS = (
     "vars",
 )
 NEVER = sys.maxsize
-_PREFIX = "_labsim_"  # of names in the program; no double underscore, which a class would mangle
-MODULE_CELL = f"{_PREFIX}module"
+PREFIX = "_labsim_"  # of names in the program; no double underscore, which a class would mangle
+MODULE_CELL = f"{PREFIX}module"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -98,7 +98,7 @@ _TAKING = frozenset(f"{name}update" for name in ("", "difference_", "intersectio
     "extendleft",
     "join",
 }
-_OF_CONTAINERS = frozenset(name for cls in (bytearray, deque, dict, list, set) for name in dir(cls))
+OF_CONTAINERS = frozenset(name for cls in (bytearray, deque, dict, list, set) for name in dir(cls))
 
 
 def instrument(path: str) -> CodeType:
@@ -128,7 +128,7 @@ def _methods(tree: ast.Module) -> frozenset[str]:
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     functions = [f for node in classes for f in node.body if isinstance(f, ast.FunctionDef) and not f.decorator_list]
     stored = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and not isinstance(n.ctx, ast.Load)}
-    return frozenset(f.name for f in functions) - stored - _OF_CONTAINERS
+    return frozenset(f.name for f in functions) - stored - OF_CONTAINERS
 
 
 # --- whose a name is ----------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class _Rewriter(ast.NodeTransformer):
             self.scope.shared.clear()  # it has no room for a cell, and hardly a variable of its own
         if self.scope.shared:
             self.names += 1
-            self.cells[self.scope] = f"{_PREFIX}cell{self.names}"
+            self.cells[self.scope] = f"{PREFIX}cell{self.names}"
         if isinstance(node, ast.Lambda):
             node.body = self.visit(node.body)
         else:
@@ -423,7 +423,7 @@ class _Rewriter(ast.NodeTransformer):
         if isinstance(value, ast.Name):
             return value, _name(value.id)
         self.names += 1
-        name = f"{_PREFIX}{self.names}"
+        name = f"{PREFIX}{self.names}"
         return ast.copy_location(ast.NamedExpr(ast.Name(name, ast.Store()), value), value), _name(name)
 
     # -- calls --
@@ -668,5 +668,5 @@ def _assign(name: str, value: ast.expr) -> ast.Assign:
 
 
 def _call(helper: str, *arguments: ast.expr, at: ast.AST | None = None) -> ast.Call:
-    call = ast.Call(_name(_PREFIX + helper), list(arguments), [])
+    call = ast.Call(_name(PREFIX + helper), list(arguments), [])
     return ast.copy_location(call, at) if at is not None else call
