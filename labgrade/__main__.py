@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from labgrade import grades
+from labgrade import gallery, grades
 from labgrade.batch import Batch, GradingError, Settings, known_seed, submissions_of
 from labgrade.handout import HandoutError, handout
 
@@ -27,13 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.gallery:
-            from labgrade.gallery import prove
-
-            return prove(options)
+            return _gallery(options)
         if not options.submissions or options.out is None:
             parser.error("which submissions are to be graded, and into which --out DIR?")
         return _grade(options)
-    except GradingError as e:
+    except (GradingError, gallery.GalleryError) as e:
         print(f"labgrade: {e}", file=sys.stderr)
         return 2
 
@@ -74,21 +72,37 @@ def _points(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"TEST=P, such as TestReElection2A=20, not {text!r}") from None
 
 
+def _gallery(options: argparse.Namespace) -> int:
+    parts = [part for part in ("2A", "2B", "2C", "2D") if part in options.parts] if options.parts else ["2A"]
+    seed = options.seed or 0
+
+    def settings(part: str) -> Settings:
+        return _settings(options, part, seed, mode="sim", trusted=True)
+
+    return gallery.prove(parts, settings, lambda batch: run(batch, options.processes))
+
+
+def _settings(options: argparse.Namespace, parts: str, seed: int, mode: str, trusted: bool = False) -> Settings:
+    return Settings(
+        parts=parts,
+        trials=options.trials,
+        seed=seed,
+        mode=mode,
+        timeout=options.timeout or (120.0 if mode == "real" else 60.0),
+        memory=options.memory,
+        give_up=options.give_up,
+        trusted=trusted,
+    )
+
+
 def _grade(options: argparse.Namespace) -> int:
     seed = options.seed
     if seed is None:
         seed = known_seed(options.out)
     if seed is None:
         seed = random.SystemRandom().randrange(2**31)
-    settings = Settings(
-        parts=options.parts,
-        trials=options.trials,
-        seed=seed,
-        mode="race" if options.race else "sim" if options.sim else "real",
-        timeout=options.timeout or (60.0 if options.sim or options.race else 120.0),
-        memory=options.memory,
-        give_up=options.give_up,
-    )
+    mode = "race" if options.race else "sim" if options.sim else "real"
+    settings = _settings(options, options.parts, seed, mode)
     submissions = submissions_of(options.submissions)
     batch = Batch(submissions, settings, options.out.absolute())
     batch.prepare()

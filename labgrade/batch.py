@@ -42,7 +42,11 @@ __all__ = ["Batch", "GradingError", "Record", "Settings", "Submission", "known_s
 Record = dict[str, Any]  # of one trial, as labgrade.report writes it
 
 BLOCK = 25  # virtual trials of each test that a process runs before the next one takes over
-COSTLY = ("Spin:", "Timeout")  # failures, by the beginnings of their messages, that take seconds each
+COSTLY = (
+    "Spin:",
+    "Timeout",
+    "test took longer than 120 seconds",
+)  # failures, by the beginnings of their messages, that take seconds or minutes each
 POLL = 0.1  # s
 GRACE = 10.0  # s after which a process is killed whose own timeout has not come
 OUTPUT_LIMIT = 1_000_000  # bytes of a process's output that are kept
@@ -198,6 +202,7 @@ class Batch:
             "pipe": theirs,
         }
         (run / "settings.json").write_text(json.dumps(settings))
+        (run / "scratch").write_text(str(scratch))
         process = _Process(self._command(copy.name, run), scratch, theirs)
         try:
             reason = self._watch(process, submission, block, run)
@@ -257,11 +262,11 @@ class Batch:
     # -- records -------------------------------------------------------------------------------------------------
 
     def _take(self, submission: Submission, run: Path) -> None:
-        """Add what a run has recorded, and what was recorded of it here."""
+        """Add what a run has recorded, and what was recorded of it here, without the name of its scratch folder."""
+        scratch = _read(run / "scratch") or "(none)"
         for file in (run / "report" / "results.json", run / "ended.json"):
             try:
-                folder = json.loads((run / "settings.json").read_text())["submission"]
-                trials = json.loads(file.read_text().replace(f"{folder}{os.sep}", ""))["trials"]
+                trials = json.loads(file.read_text().replace(f"{scratch}{os.sep}", ""))["trials"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue
             with self._lock:

@@ -45,7 +45,7 @@ import time
 import traceback
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self, cast
 
@@ -163,7 +163,8 @@ class Config:
     ) -> None:
         if e is not None:
             self._note(f"the test ends here: {type(e).__name__}; its threads are")
-            places = collections.Counter(f"{t.name}: {_where(t)}" for t in self._threads() if t not in self._appliers)
+            others = [t for t in self._threads() if t not in self._appliers]
+            places = collections.Counter(f"{t.name}: {place}" for t, place in _places(others))
             for place, count in places.most_common(50):
                 self._note(f"    {place}" + (f" ({count} of them)" if count > 1 else ""))
         self.cleanup()
@@ -351,10 +352,14 @@ class Config:
 
     def _end_threads(self) -> None:
         leaked = self._join_threads(LEAK_PATIENCE)
-        for thread in leaked:
-            self._note(f"LEAK {_where(thread)}")
+        by_place: dict[str, list[threading.Thread]] = {}
+        for thread, place in _places(leaked):
+            by_place.setdefault(place, []).append(thread)
+        for place, threads in by_place.items():
+            others = f" (and {len(threads) - 1} others)" if len(threads) > 1 else ""
+            self._note(f"LEAK {place}{others}")
             warnings.warn(
-                f"thread {thread.name!r} still runs {LEAK_PATIENCE:g} s after Kill, {_where(thread)}. "
+                f"thread {threads[0].name!r}{others} still runs {LEAK_PATIENCE:g} s after Kill, {place}. "
                 "Let every loop of a thread look at killed()",
                 LeakWarning,
                 stacklevel=1,
@@ -671,12 +676,15 @@ def _innermost_line(tb: types.TracebackType | None) -> str:
     return f"in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
 
 
-def _where(thread: threading.Thread) -> str:
-    """The function and line that a thread is in: the innermost that is not the standard library's waiting."""
-    frame = sys._current_frames().get(thread.ident or 0)
+def _places(threads: Iterable[threading.Thread]) -> Iterator[tuple[threading.Thread, str]]:
+    """The function and line that each thread is in: the innermost that is not the standard library's waiting."""
+    frames = sys._current_frames()
     waiting = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))
-    while frame and frame.f_back and frame.f_code.co_filename.startswith(waiting):
-        frame = frame.f_back
-    return (
-        f"in {frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}" if frame else "at an unknown line"
-    )
+    for thread in threads:
+        frame = frames.get(thread.ident or 0)
+        while frame and frame.f_back and frame.f_code.co_filename.startswith(waiting):
+            frame = frame.f_back
+        if frame:
+            yield thread, f"in {frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}"
+        else:
+            yield thread, "at an unknown line"

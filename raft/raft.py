@@ -99,9 +99,7 @@ class Role(enum.Enum):
 def Make(peers: Sequence[ClientEnd], me: int, persister: Persister, applyCh: ApplyCh) -> Raft:
     """A server that goes on from what `persister` holds, with its threads running."""
     rf = Raft(peers, me, persister, applyCh)
-    rf.readPersist()
-    rf.go("ticker", rf.ticker)
-    rf.go("applier", rf.applier)
+    rf.boot()
     return rf
 
 
@@ -138,6 +136,11 @@ class Raft:
         self.nextIndex = [1] * len(peers)
         self.matchIndex = [0] * len(peers)
         self.sender: list[threading.Thread | None] = [None] * len(peers)  # which thread is bringing a peer up to date
+
+    def boot(self) -> None:
+        self.readPersist()
+        self.go("ticker", self.ticker)
+        self.go("applier", self.applier)
 
     # --- what the service calls ---
 

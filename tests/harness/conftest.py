@@ -72,9 +72,7 @@ class Raft(base.Raft):
 
 def Make(peers, me, persister, applyCh):
     rf = Raft(peers, me, persister, applyCh)
-    rf.readPersist()
-    rf.go("ticker", rf.ticker)
-    rf.go("applier", rf.applier)
+    rf.boot()
     return rf
 """
 
