@@ -341,7 +341,7 @@ class Run:
             "rpcs": figures.rpcs if figures else None,
             "bytes": figures.bytes if figures else None,
             "commands": figures.commands if figures else None,
-            "message": _message(excinfo.value) if excinfo else "",
+            "message": message_of(excinfo.value) if excinfo else "",
             "repeat": repeat_command(self._item.config, self.settings, self.test, self._part(), self.seed),
             "lines": self.lines,
         }
@@ -365,7 +365,8 @@ def repeat_command(config: pytest.Config, settings: Settings, test: str, part: s
     return shlex.join(command)
 
 
-def _message(e: BaseException) -> str:
+def message_of(e: BaseException) -> str:
+    """What a failure says, in a line: the lab's own sentence, or the exception."""
     if isinstance(e, AssertionError) and hasattr(e, "message"):  # LabFailure, perhaps a virtual world's own copy
         return str(e.message)
     first_line = str(e).partition("\n")[0]

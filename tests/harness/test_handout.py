@@ -21,7 +21,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(tree: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=tree, env={"PYTHONPATH": str(tree), "PATH": ""}, capture_output=True, text=True).stdout
+    return subprocess.run(
+        command, cwd=tree, env={"PYTHONPATH": str(tree), "PATH": ""}, capture_output=True, text=True
+    ).stdout
 
 
 def test_it_holds_the_skeleton_and_no_solution(tree: Path) -> None:
@@ -48,7 +50,13 @@ def test_its_readme_is_the_students(tree: Path) -> None:
     readme = (tree / "README.md").read_text()
     for word in ("<!--", "myraft", "skeleton", "For graders", "For instructors", "python -m labgrade", "handout"):
         assert word not in readme
-    for chapter in ("## For students", "### The API", "## Virtual time", "## Data races", "## Differences from Go's lab"):
+    for chapter in (
+        "## For students",
+        "### The API",
+        "## Virtual time",
+        "## Data races",
+        "## Differences from Go's lab",
+    ):
         assert chapter in readme
     assert "Write your Raft into `raft/raft.py`" in readme
 

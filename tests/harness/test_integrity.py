@@ -55,7 +55,9 @@ def test_a_solution_that_changes_the_harness_fails(lab: Lab, change: str, how: t
 def test_the_next_trial_has_the_harness_as_it_was(lab: Lab) -> None:
     """With real threads all trials of a process share one harness."""
     lab.solution(CHANGES["a method"][0].replace("raft.config.C", "if True: raft.config.C") + DO_NOTHING)
-    lab.solution("from raft.config import Config\nassert Config.checkOneLeader.__name__ == 'checkOneLeader'\n", "look.py")
+    lab.solution(
+        "from raft.config import Config\nassert Config.checkOneLeader.__name__ == 'checkOneLeader'\n", "look.py"
+    )
     result = lab.run("-m", "2A", "-k", "Initial", "--raft", "raft.py", "--trials", "2")
     result.assert_outcomes(failed=2)
     assert result.stdout.str().count("2 of 2 trials") == 1

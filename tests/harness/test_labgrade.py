@@ -38,8 +38,14 @@ HOSTILE = {  # source, and what its grade says
         "def Make(*a):\n    threading.Timer(1, os._exit, [0]).start()\n    return Raft()\n" + SITTING,
         "LabFailure: the solution called os._exit(0), which would end the whole run",
     ),
-    "aborts": ("import os\ndef Make(*a):\n    os.abort()\n", "the submission's process was ended by signal 6 (SIGABRT)"),
-    "exits_at_import": ("import sys\nsys.exit(0)\n", "cannot load the solution exits_at_import.py: SystemExit at import"),
+    "aborts": (
+        "import os\ndef Make(*a):\n    os.abort()\n",
+        "the submission's process was ended by signal 6 (SIGABRT)",
+    ),
+    "exits_at_import": (
+        "import sys\nsys.exit(0)\n",
+        "cannot load the solution exits_at_import.py: SystemExit at import",
+    ),
     "no_python": ("def Make(:\n", "cannot load the solution no_python.py: SyntaxError at import"),
     "floods": (
         "import threading, time\n"
@@ -153,7 +159,11 @@ def test_the_table_is_for_spreadsheets(graded: Path) -> None:
 def test_each_submission_has_results_for_gradescope(graded: Path) -> None:
     found = json.loads((graded / "alice/results.json").read_text())
     assert found["score"] == 30
-    assert [test["name"] for test in found["tests"]] == ["TestInitialElection2A", "TestReElection2A", "TestManyElections2A"]
+    assert [test["name"] for test in found["tests"]] == [
+        "TestInitialElection2A",
+        "TestReElection2A",
+        "TestManyElections2A",
+    ]
     for test in found["tests"]:
         assert (test["score"], test["max_score"], test["status"], test["visibility"]) == (10, 10, "passed", "visible")
     bad = json.loads((graded / "floods/results.json").read_text())["tests"][0]

@@ -27,7 +27,9 @@ def results(lab: Lab, folder: str = "out") -> dict[str, Any]:
 @pytest.mark.parametrize("processes", [(), ("-n", "2")])
 def test_every_trial_has_its_record_and_every_failure_its_log(lab: Lab, processes: tuple[str, ...]) -> None:
     lab.variant(FAILS_SOMETIMES, top="import random")
-    run = lab.run("-m", "2A", "--sim", "--raft", "raft.py", "--trials", "6", "--seed", "3", "--report", "out", *processes)
+    run = lab.run(
+        "-m", "2A", "--sim", "--raft", "raft.py", "--trials", "6", "--seed", "3", "--report", "out", *processes
+    )
     found = results(lab)
     assert {key: found[key] for key in ("schema", "solution", "seed", "trials_asked", "mode", "race")} == {
         "schema": 1,

@@ -1,29 +1,37 @@
-"""The last entry is applied again with the next one.
+"""Applies entries twice: several threads apply, and lastApplied moves only after the put.
 
-The applier begins at lastApplied in place of lastApplied + 1 (Figure 2, All Servers).
+Whoever moves commitIndex starts a thread to apply what is new. Two of them read the same lastApplied. The service of
+parts 2A to 2C does not mind to see an entry again; that of 2D does.
 
-Part: 2B
-Caught by: nothing
+Part: 2D
+Caught by: TestSnapshotBasic2D: apply error: server N apply out of order, expected index N, got N
+Rate: 90%
 """
 
-from raft import raft as base
+import raft.raft as base
 from raft.raft import ApplyMsg
 
 
 class Raft(base.Raft):
     def applier(self):
-        while not self.killed():
+        with self.mu:
+            while not self.killed():
+                self.applying.wait()
+                self.go("applier", self.applyWhatIsNew)
+
+    def applyWhatIsNew(self):
+        while True:
             with self.mu:
-                while not (self.killed() or self.lastApplied < self.commitIndex):
-                    self.applying.wait()
-                first = max(1, self.lastApplied)
-                messages = [
-                    ApplyMsg(CommandValid=True, Command=self.log[i].Command, CommandIndex=i)
-                    for i in range(first, self.commitIndex + 1)
-                ]
-                self.lastApplied = self.commitIndex
-            for message in messages:
-                self.applyCh.put(message)
+                if self.snapshotToApply:
+                    message, self.snapshotToApply = self.snapshotToApply, None
+                elif self.lastApplied < self.commitIndex:
+                    i = self.lastApplied + 1
+                    message = ApplyMsg(CommandValid=True, Command=self.entriesFrom(i)[0].Command, CommandIndex=i)
+                else:
+                    return
+            self.applyCh.put(message)
+            with self.mu:
+                self.lastApplied = message.CommandIndex or message.SnapshotIndex
 
 
 def Make(peers, me, persister, applyCh):

@@ -1,31 +1,28 @@
-"""A candidate calls its peers one by one, with the lock held.
+"""Holds its lock while it waits for the answer to an RPC.
 
-While a Call waits for somebody who is away, the server answers nobody; and two candidates that call each other wait
-for each other.
+It looks safe, as the answer changes the state. But a server that was cut off lets a Call wait for up to seven
+seconds, and meanwhile the caller answers nobody; two candidates that call each other wait for good.
 
 Part: 2A
-Caught by: nothing
+Caught by: TestManyElections2A: test took longer than N seconds
+Caught by: TestReElection2A: test took longer than N seconds
+Rate: 95%
 """
 
-from raft import raft as base
-from raft.raft import RequestVoteArgs, RequestVoteReply, Role
+import raft.raft as base
+from raft.raft import RequestVoteReply, Role
 
 
 class Raft(base.Raft):
-    def startElection(self):
-        self.role = Role.CANDIDATE
-        self.currentTerm += 1
-        self.votedFor = self.me
-        self.resetElectionTimer()
-        last = self.lastIndex()
-        args = RequestVoteArgs(self.currentTerm, self.me, last, self.term(last))
-        votes = 1
-        for peer in self.others:
-            reply = RequestVoteReply()
-            if self.peers[peer].Call("Raft.RequestVote", args, reply) and reply.VoteGranted:
-                votes += 1
-        self.votes = votes
-        self.becomeLeaderIfElected()
+    def askForVote(self, peer, args):
+        reply = RequestVoteReply()
+        with self.mu:
+            if not self.peers[peer].Call("Raft.RequestVote", args, reply):
+                return
+            self.followNewerTerm(reply.Term)
+            if reply.VoteGranted and self.role is Role.CANDIDATE and self.currentTerm == args.Term:
+                self.votes += 1
+                self.becomeLeaderIfElected()
 
 
 def Make(peers, me, persister, applyCh):

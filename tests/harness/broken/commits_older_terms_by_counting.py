@@ -1,14 +1,14 @@
-"""A leader commits entries of earlier terms by counting.
+"""Commits entries of older terms by counting replicas.
 
-The condition log[N].term == currentTerm is left out (Figure 2, Leaders; Figure 8 shows why it is there). It takes the
-schedule of Figure 8, with the right two crashes, to lose something by that; the lab's tests of that name seldom come
-upon it.
+The condition log[N].term == currentTerm in Figure 2 looks like a detail; section 5.4.2 and Figure 8 tell why it is
+there. The loss takes a leader that commits an old entry and crashes before its own first entry is anywhere.
+TestFigure82C tries for that a thousand times in a run, and in 60 runs of virtual time it did not happen once.
 
 Part: 2C
 Caught by: nothing
 """
 
-from raft import raft as base
+import raft.raft as base
 
 
 class Raft(base.Raft):

@@ -1,21 +1,18 @@
-"""Threads go on after Kill.
+"""Goes on after Kill: its threads never look at killed().
 
-killed() is never looked at. The lab's tests pass: the harness cuts the dead server off from the network. It says
-which thread still ran, in a LeakWarning, and ends it.
+Nothing needs it in a program that ends. The lab's tests cannot fail for it, as the network lets nobody hear a dead
+server; its threads are reported with a LeakWarning, and take time from the tests that follow.
 
 Part: 2A
 Caught by: nothing
 """
 
-from raft import raft as base
+import raft.raft as base
 
 
 class Raft(base.Raft):
     def killed(self):
         return False
-
-    def Kill(self):
-        pass
 
 
 def Make(peers, me, persister, applyCh):

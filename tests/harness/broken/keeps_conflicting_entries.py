@@ -1,19 +1,21 @@
-"""A follower appends, but never replaces.
+"""Never deletes an entry: it adds those that lie behind the end of its log.
 
-Entries that conflict with new ones stay (Figure 2, AppendEntries, step 3); logs then differ at indexes that are
-committed.
+Rule 3 of AppendEntries in Figure 2 is easy to overlook, as nothing needs it until two leaders have written at the
+same index.
 
 Part: 2B
-Caught by: nothing
+Caught by: TestRejoin2B: apply error: commit index=N server=N N != server=N N
+Caught by: TestBackup2B: apply error: commit index=N server=N N != server=N N
+Rate: 95%
 """
 
-from raft import raft as base
+import raft.raft as base
 
 
 class Raft(base.Raft):
     def setFrom(self, index, entries):
-        have = self.lastIndex() + 1 - index
-        super().setFrom(max(index, self.lastIndex() + 1), entries[max(0, have) :])
+        behind = self.lastIndex() + 1
+        super().setFrom(behind, entries[behind - index :])
 
 
 def Make(peers, me, persister, applyCh):

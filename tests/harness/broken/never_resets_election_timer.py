@@ -1,20 +1,22 @@
-"""Nothing puts an election off.
+"""Does not reset its election timer when it hears from the leader.
 
-The timer is set when an election begins, but neither a heartbeat nor a vote sets it again (Figure 2, Followers). A
-good leader is deposed twice a second.
+The timer is reset where elections begin and votes are granted, and AppendEntries is forgotten (Figure 2, followers).
+Every follower becomes a candidate again and again, and as elections take no time on the lab's network, there is a
+leader whenever a test looks. TestInitialElection2A only warns that the term changed; now and then TestRPCBytes2B
+loses its leader at the wrong moment.
 
 Part: 2A
 Caught by: nothing
 """
 
-from raft import raft as base
-from raft.raft import Role
+import raft.raft as base
 
 
 class Raft(base.Raft):
-    def resetElectionTimer(self):
-        if self.role is Role.CANDIDATE:
-            super().resetElectionTimer()
+    def AppendEntries(self, args, reply):
+        due = self.electionDue
+        super().AppendEntries(args, reply)
+        self.electionDue = due
 
 
 def Make(peers, me, persister, applyCh):

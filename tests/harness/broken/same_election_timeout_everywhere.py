@@ -1,21 +1,20 @@
-"""All servers have the same election timeout.
+"""Has the same election timeout on every server and in every election.
 
-Without randomness, all time out together, each votes for itself, and they do it again (section 5.2).
+The timeout is a constant, as in the lab's hint about its size, and the hint about chance is overlooked. All followers
+hear the last heartbeat together, so they become candidates together, split the votes, and do it again (section 5.2).
+The lab's network is quick enough for one of them to be first in most runs.
 
 Part: 2A
-Caught by: nothing
+Caught by: TestManyElections2A: expected one leader, got none
+Rate: 10%
 """
 
 import time
 
-from raft import raft as base
+import raft.raft as base
 
 
 class Raft(base.Raft):
-    def __init__(self, peers, me, persister, applyCh):
-        super().__init__(peers, me, persister, applyCh)
-        self.resetElectionTimer()
-
     def resetElectionTimer(self):
         self.electionDue = time.monotonic() + 0.5
 

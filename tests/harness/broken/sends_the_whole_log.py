@@ -1,17 +1,18 @@
-"""Every AppendEntries carries the whole log.
+"""Sends the whole log in every AppendEntries.
 
-It is correct, and simple: nextIndex stays at 1.
+nextIndex is left at 1, which is correct, as the receiver skips what it has, and costs more bytes with each command.
 
 Part: 2B
-Caught by: nothing
+Caught by: TestRPCBytes2B: too many RPC bytes; got N, expected N
+Rate: 95%
 """
 
-from raft import raft as base
+import raft.raft as base
 
 
 class Raft(base.Raft):
     def entriesSender(self, peer):
-        self.nextIndex[peer] = 1
+        self.nextIndex[peer] = self.lastIncludedIndex + 1
         return super().entriesSender(peer)
 
 

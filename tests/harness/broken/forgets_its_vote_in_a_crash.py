@@ -1,0 +1,23 @@
+"""Does not save votedFor.
+
+The term and the log are saved, and a vote seems to be over with the election. A server that crashes right after its
+vote may vote again in that term (Figure 2: persistent state). It would have to be back before the election is over,
+and the lab's tests restart nobody so quickly.
+
+Part: 2C
+Caught by: nothing
+"""
+
+import raft.raft as base
+
+
+class Raft(base.Raft):
+    def readPersist(self):
+        super().readPersist()
+        self.votedFor = None  # as if it had not been saved
+
+
+def Make(peers, me, persister, applyCh):
+    rf = Raft(peers, me, persister, applyCh)
+    rf.boot()
+    return rf

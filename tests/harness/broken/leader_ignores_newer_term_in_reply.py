@@ -1,0 +1,23 @@
+"""Looks for a newer term in requests, and not in the replies to its own.
+
+The reply to a heartbeat seems to be of no interest (section 5.1). A leader that comes back learns of the newer term
+all the same, from the next heartbeat of its successor, so the lab's tests pass; without a successor it would go on
+leading nobody.
+
+Part: 2A
+Caught by: nothing
+"""
+
+import raft.raft as base
+from raft.raft import Role
+
+
+class Raft(base.Raft):
+    def stillLeading(self, replyTerm, askedIn):
+        return self.role is Role.LEADER and self.currentTerm == askedIn
+
+
+def Make(peers, me, persister, applyCh):
+    rf = Raft(peers, me, persister, applyCh)
+    rf.boot()
+    return rf

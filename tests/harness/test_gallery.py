@@ -1,0 +1,82 @@
+"""The gallery of broken Rafts: each says what it is, and is caught as it says."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from labgrade import solution
+from labgrade.gallery import Bug, GalleryError, bugs
+from labgrade.plugin import message_of
+from labgrade.simulation import Simulation
+
+SEEDS = 6
+GALLERY = bugs()
+
+
+def test_the_gallery_is_large_enough() -> None:
+    assert sum(bug.part == "2A" and bool(bug.caught_by) for bug in GALLERY) >= 16
+    assert sum(bug.part != "2A" and bool(bug.caught_by) for bug in GALLERY) >= 12
+
+
+@pytest.mark.parametrize("bug", GALLERY, ids=lambda bug: bug.name)
+def test_every_test_that_is_named_exists(bug: Bug) -> None:
+    for test, _ in bug.caught_by:
+        assert f"def {test}(" in (REPOSITORY / f"tests/test_{test[-2:].lower()}.py").read_text()
+        assert test.endswith(bug.part)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("bug", [bug for bug in GALLERY if bug.caught_by], ids=lambda bug: bug.name)
+def test_a_broken_raft_is_caught_as_it_says(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In virtual time, so the same seeds always fail alike."""
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    file = REPOSITORY / f"tests/test_{bug.part.lower()}.py"
+    # What takes its time to fail is tried less often.
+    seeds = 1 if bug.caught_by[0][1].startswith(("Spin", "test took longer")) else SEEDS
+    caught = 0
+    for seed in range(seeds):
+        trial = Simulation(solution.find(str(bug.path), Path()), file, bug.test, seed, lambda line: None)
+        try:
+            trial.run()
+        except BaseException as e:
+            caught += bug.is_caught(message_of(e))
+    assert caught >= int(bug.rate * seeds)
+
+
+GOOD = '''"""It is broken.
+
+Why it is.
+
+Part: 2B
+Caught by: TestBackup2B: apply error
+Rate: 40%
+"""
+'''
+
+
+def test_a_file_is_read_and_not_executed(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(GOOD + "raise SystemExit\n")
+    assert bugs(tmp_path) == [
+        Bug("broken", tmp_path / "broken.py", "It is broken.", "2B", (("TestBackup2B", "apply error"),), 0.4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("Part: 2B\n", "", "has no line 'Part: 2A'"),
+        ("Part: 2B", "Part: 3A", "has no line 'Part: 2A'"),
+        ("Caught by: TestBackup2B: apply error\n", "", "wants 'Caught by: TEST: MESSAGE', or 'Caught by: nothing'"),
+        ("Caught by: TestBackup2B: apply error", "Caught by: nothing", "wants 'Rate: N%' if, and only if"),
+        ("Rate: 40%", "", "wants 'Rate: N%' if, and only if"),
+    ],
+)
+def test_a_file_that_does_not_say_what_it_should_is_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    (tmp_path / "broken.py").write_text(GOOD.replace(old, new))
+    with pytest.raises(GalleryError, match=complaint) as error:
+        bugs(tmp_path)
+    assert "broken.py" in str(error.value)
