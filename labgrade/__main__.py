@@ -14,6 +14,12 @@ from labgrade import gallery, grades
 from labgrade.batch import Batch, GradingError, Settings, known_seed, submissions_of
 from labgrade.handout import HandoutError, handout
 
+TIMEOUTS = {
+    "real": 120.0,
+    "sim": 15.0,
+    "race": 60.0,
+}  # s: the lab's own limit; several times what the longest test takes
+
 USAGE = """\
 python -m labgrade SUBMISSION... --out DIR [options]
        python -m labgrade --gallery [options]
@@ -47,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, metavar="S", help="of the first trial (drawn, and kept in DIR)")
     add("--sim", action="store_true", help="virtual time")
     add("--race", action="store_true", help="virtual time with the race detector")
-    add("--timeout", type=float, metavar="S", help="real seconds for one trial (120, in virtual time 60)")
+    add("--timeout", type=float, metavar="S", help="for one trial: real seconds (120), or virtual, the processor's")
     add("--memory", type=_at_least_one, default=1024, metavar="MB", help="for one process (1024)")
     add("--rule", choices=["all", "share"], default="all", help="points only if all trials pass (all), or by share")
     add("--points", action="append", type=_points, default=[], metavar="TEST=P", help=f"({grades.POINTS:g} a test)")
@@ -88,7 +94,7 @@ def _settings(options: argparse.Namespace, parts: str, seed: int, mode: str, tru
         trials=options.trials,
         seed=seed,
         mode=mode,
-        timeout=options.timeout or (120.0 if mode == "real" else 60.0),
+        timeout=options.timeout or TIMEOUTS[mode],
         memory=options.memory,
         give_up=options.give_up,
         trusted=trusted,

@@ -7,7 +7,8 @@ prints, and no exit status, counts; a trial has passed when its record says so.
 What happens to a trial whose record is missing:
 
 - The process ended while it ran, or took too much memory, or made no progress for `timeout` seconds and was killed: the
-  trial has failed, with that message, and a new process goes on with the next one.
+  trial has failed, with that message, and a new process goes on with the next one. In virtual time these are seconds of
+  processor time, so that a busy machine fails nobody.
 - The last `give_up` trials of its test, in a row and in its block, all failed in such a way, or by a loop or a timeout
   that took its time to be noticed: the trial has failed with them, and is not run.
 - The grading was stopped: it runs when the same grading is started again. What has a record is not run twice.
@@ -41,14 +42,14 @@ __all__ = ["Batch", "GradingError", "Record", "Settings", "Submission", "known_s
 
 Record = dict[str, Any]  # of one trial, as labgrade.report writes it
 
-BLOCK = 25  # virtual trials of each test that a process runs before the next one takes over
+BLOCK = 200  # virtual trials of each test that a process runs before the next one takes over
 COSTLY = (
     "Spin:",
     "Timeout",
     "test took longer than 120 seconds",
 )  # failures, by the beginnings of their messages, that take seconds or minutes each
 POLL = 0.1  # s
-GRACE = 10.0  # s after which a process is killed whose own timeout has not come
+GRACE = 10.0  # s until a process is killed whose own timeout has not come
 OUTPUT_LIMIT = 1_000_000  # bytes of a process's output that are kept
 
 
@@ -64,7 +65,7 @@ class Settings:
     trials: int
     seed: int
     mode: str  # "real", "sim" or "race"
-    timeout: float  # s without any progress
+    timeout: float  # s without any progress: real, or in virtual time the processor's
     memory: int  # MB
     give_up: int  # 0 for never
     trusted: bool = False  # may build on the shipped Raft, as the gallery does
@@ -225,7 +226,8 @@ class Batch:
 
     def _watch(self, process: _Process, submission: Submission, block: list[str], run: Path) -> str:
         """Wait for a process, and say how it ended."""
-        size, since = 0, time.monotonic()
+        clock = time.monotonic if self.settings.mode == "real" else process.processor_time
+        size, since = 0, clock()
         while process.runs():
             time.sleep(POLL)
             if self._stop.is_set():
@@ -234,12 +236,13 @@ class Batch:
                 return f"took more than {self.settings.memory} MB of memory"
             written = _size(run / "report" / "results.json")
             if written != size:
-                size, since = written, time.monotonic()
+                size, since = written, clock()
                 self._take(submission, run)
                 if self._in_vain(submission, block):
                     return "given up"
-            elif time.monotonic() - since > self.settings.timeout + GRACE:
+            elif clock() - since > self.settings.timeout + (GRACE if self.settings.mode == "real" else 0):
                 return f"made no progress for {self.settings.timeout:g} s"
+        process.kill()
         return process.ending()
 
     def _command(self, solution: str, run: Path) -> list[str]:
@@ -248,7 +251,7 @@ class Batch:
         return [
             *_pytest(s),
             *("-p", "labgrade.guard", f"--grading={run}", f"--report={run / 'report'}"),
-            *(f"--raft={solution}", *how, f"--timeout={s.timeout}"),
+            *(f"--raft={solution}", *how, f"--timeout={s.timeout if s.mode == 'real' else 0}"),
         ]
 
     def _new_run(self, submission: Submission) -> Path:
@@ -333,6 +336,7 @@ class _Process:
             start_new_session=True,
         )
         self._output = bytearray()
+        self._killed = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -346,13 +350,22 @@ class _Process:
         return bytes(self._output)
 
     def runs(self) -> bool:
-        return self._process.poll() is None
+        """Without collecting its status: until `kill` has ended its group, no other process may get its number."""
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def ending(self) -> str:
         status = self._process.returncode
         if status < 0:
             return f"was ended by signal {-status} ({signal.Signals(-status).name})"
         return f"ended (exit status {status})"
+
+    def processor_time(self) -> float:
+        """Seconds that it has used; where the system does not tell, real ones."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return time.monotonic()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_used(self) -> float:
         """MB that are in use, where the system tells."""
@@ -363,13 +376,16 @@ class _Process:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def kill(self) -> None:
-        """End it, and whatever it has started that has not left its session."""
+        """End it, and whatever it has started that has not left its session; once only."""
+        if self._killed:
+            return
+        self._killed = True
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
         self._process.wait()
-        self._reader.join(1)
+        self._reader.join(1)  # at most, should something that has left the session keep the pipe open
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -388,8 +404,8 @@ def _collect(settings: Settings) -> list[str]:
     command = [*_pytest(settings), "--collect-only", f"--raft={HOME / 'raft' / 'skeleton.py'}"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(HOME)})
     tests = [line for line in done.stdout.splitlines() if "::" in line]
-    if not tests:
-        raise GradingError(f"-m {settings.parts!r} selects no tests:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+    if done.returncode != 0 or not tests:
+        raise GradingError(f"-m {settings.parts!r} selects no tests: {(done.stderr or done.stdout)[-1000:].strip()}")
     return tests
 
 

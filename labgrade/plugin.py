@@ -370,7 +370,8 @@ def message_of(e: BaseException) -> str:
     if isinstance(e, AssertionError) and hasattr(e, "message"):  # LabFailure, perhaps a virtual world's own copy
         return str(e.message)
     first_line = str(e).partition("\n")[0]
-    return first_line if isinstance(e, pytest.fail.Exception) else f"{type(e).__name__}: {first_line}"
+    named = isinstance(e, pytest.fail.Exception) or first_line.startswith(type(e).__name__)
+    return first_line if named else f"{type(e).__name__}: {first_line}"
 
 
 @contextlib.contextmanager

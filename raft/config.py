@@ -667,8 +667,9 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _go(value: Any) -> str:
-    """A command as Go prints it in the lab's messages."""
-    return "<nil>" if value is None else str(value)
+    """A command as Go prints it in the lab's messages; of the long ones of TestRPCBytes2B, the beginning."""
+    text = "<nil>" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:20]}... of {len(text)} characters"
 
 
 def _innermost_line(tb: types.TracebackType | None) -> str:

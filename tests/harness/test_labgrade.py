@@ -55,8 +55,8 @@ HOSTILE = {  # source, and what its grade says
     ),
     "thousands_of_threads": (
         "import threading, time\n"
-        "def Make(*a):\n"
-        "    for _ in range(2000):\n        threading.Thread(target=time.sleep, args=(100,), daemon=True).start()\n"
+        "def Make(peers, me, persister, applyCh):\n"
+        "    for _ in range(0 if me else 2000):\n        threading.Thread(target=time.sleep, args=(100,), daemon=True).start()\n"
         "    return Raft()\n" + SITTING,
         "expected one leader, got none",
     ),
@@ -64,7 +64,7 @@ HOSTILE = {  # source, and what its grade says
         "import threading\n"
         "def spin():\n    while True:\n        pass\n"
         "def Make(*a):\n    threading.Thread(target=spin, daemon=True).start()\n    return Raft()\n" + SITTING,
-        "Spin: Thread-1 (spin) has run for 3 s of real time at spins.py:4 in spin",
+        "Spin: Thread-1 (spin) has run for 3 s of real time at spins.py:",
     ),
     "computes_for_ever": ("def Make(*a):\n    sum(range(10**13))\n", "the submission's process made no progress for"),
     "starts_processes": (
