@@ -38,7 +38,17 @@ from typing import Any
 
 from labgrade import HOME
 
-__all__ = ["Batch", "GradingError", "Record", "Settings", "Submission", "known_seed", "submissions_of", "test_of"]
+__all__ = [
+    "NOT_RUN",
+    "Batch",
+    "GradingError",
+    "Record",
+    "Settings",
+    "Submission",
+    "known_seed",
+    "submissions_of",
+    "test_of",
+]
 
 Record = dict[str, Any]  # of one trial, as labgrade.report writes it
 
@@ -50,6 +60,7 @@ COSTLY = (
 )  # failures, by the beginnings of their messages, that take seconds or minutes each
 POLL = 0.1  # s
 GRACE = 10.0  # s until a process is killed whose own timeout has not come
+NOT_RUN = "not run"
 OUTPUT_LIMIT = 1_000_000  # bytes of a process's output that are kept
 
 
@@ -315,7 +326,7 @@ class Batch:
         for test in dict.fromkeys(map(test_of, rest)):
             trials = [trial for trial in rest if test_of(trial) == test]
             before = [r for t in block if (r := submission.records.get(t)) and r["test"] == test]
-            message = f"not run: {self.settings.give_up} trials in a row had ended with: {before[-1]['message']}"
+            message = f"{NOT_RUN}: {self.settings.give_up} trials in a row had ended with: {before[-1]['message']}"
             self._add(submission, self._new_run(submission), trials, message, "")
 
 

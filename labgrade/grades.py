@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from labgrade.batch import Batch, Record, Submission, test_of
+from labgrade.batch import NOT_RUN, Batch, Record, Submission, test_of
 
 __all__ = ["Failure", "Grade", "Rule", "TestGrade", "closing_table", "grade", "write"]
 
@@ -85,12 +85,12 @@ def grade(batch: Batch, submission: Submission, points: Mapping[str, float], rul
 
 
 def _failures(records: Sequence[Record]) -> list[Failure]:
-    """Each kind of failure, the most frequent first."""
+    """Each kind of failure, the most frequent first, and last what was not even run because of others."""
     kinds: dict[str, list[Record]] = {}
     for record in records:
         kinds.setdefault(re.sub(r"\d+", "N", record["message"]), []).append(record)
     found = []
-    for kind in sorted(kinds.values(), key=len, reverse=True):
+    for kind in sorted(kinds.values(), key=lambda kind: (kind[0]["message"].startswith(NOT_RUN), -len(kind))):
         first = next((r for r in kind if r.get("log")), kind[0])
         log = f"runs/{first['run']}/report/{first['log']}" if first.get("log") else ""
         found.append(Failure(first["message"], sorted(r["seed"] for r in kind), first.get("repeat", ""), log))

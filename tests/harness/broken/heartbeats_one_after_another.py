@@ -5,10 +5,10 @@ seven seconds, so those behind it in the loop hear nothing and elect another lea
 parallel).
 
 Part: 2B
-Caught by: TestFollowerFailure2B: one(N) failed to reach agreement
 Caught by: TestFailAgree2B: one(N) failed to reach agreement
+Caught by: TestFollowerFailure2B: one(N) failed to reach agreement
 Caught by: TestBackup2B: one(N) failed to reach agreement
-Rate: 60%
+Rate: 90%
 """
 
 import time

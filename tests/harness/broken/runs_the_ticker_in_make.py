@@ -1,6 +1,6 @@
 """Runs its ticker in Make, which never returns.
 
-`rf.ticker()` stands for a thread with the target `rf.ticker`, in Go a missing `go`. The first server is never done.
+`rf.ticker()` is called where a thread should be started, in Go a missing `go`. The first server is never done.
 
 Part: 2A
 Caught by: TestInitialElection2A: test took longer than N seconds

@@ -3,8 +3,8 @@
 A loop with a short sleep finds new entries quickly without any condition variable. The lab counts its RPCs.
 
 Part: 2B
-Caught by: TestCount2B: too many or few RPCs (N) to elect initial leader
 Caught by: TestCount2B: too many RPCs (N) for N second of idleness
+Caught by: TestCount2B: too many or few RPCs (N) to elect initial leader
 Rate: 95%
 """
 
