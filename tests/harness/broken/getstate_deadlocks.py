@@ -4,7 +4,7 @@ GetState says whether this server leads, which an election wants to know as well
 owner in again. Here that takes an RLock; a Lock makes the thread wait for itself, and everybody else with it.
 
 Part: 2A
-Caught by: TestInitialElection2A: Deadlock: Deadlock at N.N s of virtual time: every thread is blocked
+Caught by: TestInitialElection2A: Deadlock at N.N s of virtual time: every thread is blocked
 Rate: 95%
 """
 

@@ -14,7 +14,7 @@ from raft.raft import Role
 
 class Raft(base.Raft):
     def stillLeading(self, replyTerm, askedIn):
-        return self.role is Role.LEADER and self.currentTerm == askedIn
+        return replyTerm <= askedIn and self.role is Role.LEADER and self.currentTerm == askedIn
 
 
 def Make(peers, me, persister, applyCh):

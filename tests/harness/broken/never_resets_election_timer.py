@@ -2,11 +2,12 @@
 
 The timer is reset where elections begin and votes are granted, and AppendEntries is forgotten (Figure 2, followers).
 Every follower becomes a candidate again and again, and as elections take no time on the lab's network, there is a
-leader whenever a test looks. TestInitialElection2A only warns that the term changed; now and then TestRPCBytes2B
-loses its leader at the wrong moment.
+leader whenever a test looks. TestInitialElection2A only warns that the term changed; on a bad network, with much to
+bring in, no leader stays for long enough.
 
-Part: 2A
-Caught by: nothing
+Part: 2C
+Caught by: TestFigure8Unreliable2C: one(N) failed to reach agreement
+Rate: 10%
 """
 
 import raft.raft as base

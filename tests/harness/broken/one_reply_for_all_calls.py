@@ -1,11 +1,12 @@
 """Uses one reply object for all its calls.
 
-It saves a line. Answers that arrive at the same time fill in the same object, and a vote may be counted that was
-never granted; mostly each is read before the next arrives. The lab does not fail for it, and LabgobWarning says that
-the reply was not a new one.
+It saves a line. Answers that arrive at the same time fill in the same object, so that a vote is counted that was never
+granted; LabgobWarning says that the reply was not a new one. Part 2A has hardly any votes that are refused. A server
+whose log is behind is refused often, and leads all the same.
 
-Part: 2A
-Caught by: nothing
+Part: 2C
+Caught by: TestPersist22C: apply error: commit index=N server=N N != server=N N
+Rate: 30%
 """
 
 import raft.raft as base

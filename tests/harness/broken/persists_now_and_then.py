@@ -6,7 +6,7 @@ before responding to RPCs); a server that crashes in between breaks its word.
 Part: 2C
 Caught by: TestPersist32C: apply error: commit index=N server=N N != server=N N
 Caught by: TestFigure82C: apply error: commit index=N server=N N != server=N N
-Rate: 40%
+Rate: 30%
 """
 
 import time
