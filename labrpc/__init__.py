@@ -247,11 +247,14 @@ class Network:
             with self._mu:
                 if not self._holds(end, server):
                     return None
-        if gate.mistake is not None:
-            raise gate.mistake
         with self._mu:
-            # Once more: a server that was deleted must not acknowledge what only its superseded persister knows.
-            if gate.answer is None or not self._holds(end, server):
+            # Once more: a server that was deleted must not acknowledge what only its superseded persister knows. And
+            # the gate may have been opened because the network closed: then the handler is still at work.
+            if not self._holds(end, server):
+                return None
+            if gate.mistake is not None:
+                raise gate.mistake
+            if gate.answer is None:
                 return None
             if reliable and not long_reordering:
                 self._bytes += len(gate.answer)

@@ -139,7 +139,7 @@ RACY = {
             grant = args.Term == self.currentTerm and self.votedFor in (None, args.CandidateId)
         if grant:
             reply.VoteGranted = True
-            self.votedFor = args.CandidateId  # racy
+            self.votedFor = args.CandidateId  # racy, too, but seldom seen
             self.resetElectionTimer()  # racy
 """,
     ),
@@ -234,11 +234,12 @@ def test_a_racy_raft_is_found_out_at_the_right_lines(tmp_path: Path, bug: str) -
     source = VARIANT.format(top="", body=body)
     (tmp_path / "raft.py").write_text(source)
     marked = {i + 1 for i, line in enumerate(source.splitlines()) if line.endswith("# racy")}
+    allowed = {i + 1 for i, line in enumerate(source.splitlines()) if "# racy" in line}
     found: set[int] = set()
     for seed in range(SEEDS):
         for race in races(tmp_path, test, seed):
             lines = {_line_in(tmp_path, place) for access in (race.first, race.second) for place in access.stack}
-            assert lines & marked, f"{race}\n\nis none of those that the program has"
+            assert lines & allowed, f"{race}\n\nis none of those that the program has"
             found |= lines & marked
         if found == marked:
             break
