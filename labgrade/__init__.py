@@ -1,5 +1,8 @@
 """Running the lab: which solution, which seeds, how often, what is reported. The plugin is labgrade.plugin.
 
+`python -m labgrade` grades a class (labgrade.batch), proves the harness (labgrade.gallery) and makes the students' tree
+(labgrade.handout).
+
 The lab's own packages are those beside this one. A `raft.py` in the folder where somebody runs Python is a solution,
 and must not be taken for the package `raft`.
 """
