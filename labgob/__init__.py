@@ -16,7 +16,11 @@ counted. The calls are those of the lab's own `labgob`:
 What callers may rely on:
 
 - Dataclasses travel by field name: a field the receiver does not know is dropped, one the sender did not send keeps
-  its default. Fields may be `bool, int, float, str, bytes`, `list, dict, set, tuple` (bare or of something),
+  its default, or what it held when an instance is filled in place.
+- As in gob, a field is left out that holds its type's zero value (`0`, `False`, `""`, `b""`, `None`, an empty
+  container) while its declared default is that same value: a reply object that is used for two calls keeps the True
+  of the first when a False arrives. Elements of containers, and values encoded by themselves, are always written.
+- Fields may be `bool, int, float, str, bytes`, `list, dict, set, tuple` (bare or of something),
   `Optional`, `Enum` and other dataclasses.
 - A value in a field typed `Any` comes back equal and of the same type: None, bool, int of any size, float, str, bytes,
   list, tuple, dict, set, and dataclasses made known with `Register`.
@@ -27,9 +31,12 @@ What callers may rely on:
 What it warns about (`LabgobWarning`, counted in `errorCount`), because in Go as here it breaks a Raft quietly:
 
 - A field that is never sent: its name begins with `_`, or it was set on the instance without being declared.
-- Decoding into an instance that already holds something, such as a reply object used for two calls.
+- Decoding into an instance that already holds something, such as a reply object used for two calls: what was not
+  sent shows through. Every such decoding is counted; it is said once for each class.
 
-Differences from Go: `Decode` takes the type and returns the value, as Python has no `&x`, and errors are raised.
+Differences from Go: `Decode` takes the type and returns the value, as Python has no `&x`; errors are raised; and the
+last warning comes once for each class, where Go gives it for the first complaint of a process only. (A Go process is
+one run of the lab. Here many trials share a process, and each loads the student's classes afresh.)
 """
 
 from __future__ import annotations
@@ -203,12 +210,11 @@ def _zero_value(hint: Any) -> Any:
 _complaints = threading.Lock()
 
 
-def _complain(message: str, first_only: bool = False) -> None:
-    """Count a complaint, and warn at the line that called into labgob or labrpc."""
+def _complain(message: str, *, silent: bool = False) -> None:
+    """Count a complaint and, unless `silent`, warn at the line that called into labgob or labrpc."""
     global errorCount
     with _complaints:
         errorCount += 1
-        silent = first_only and errorCount > 1
     if silent:
         return
     depth, frame = 1, sys._getframe()
@@ -241,6 +247,7 @@ class _Struct:
         self._declared = frozenset(names)
         self._plain = len(self.public) == len(names) and hasattr(cls, "__dict__")
         self._undeclared_seen: set[str] = set()
+        self._used_seen = False  # whether it has been said that an instance was decoded into that was not new
         for name in names:
             if name.startswith("_"):
                 _complain(
@@ -270,6 +277,15 @@ class _Struct:
         ]
 
     @functools.cached_property
+    def _zeros(self) -> list[tuple[str, type]]:
+        """Name, and type of the default, of each field whose declared default is a zero value."""
+        defaults = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for f in dataclasses.fields(self.cls)
+        }
+        return [(name, type(defaults[name])) for name in self.public if _is_zero(defaults[name])]
+
+    @functools.cached_property
     def _blank(self) -> Any:
         return zero(self.cls)
 
@@ -284,8 +300,13 @@ class _Struct:
             for name in attributes or ():
                 self._warn_if_undeclared(name)
             packed = {name: getattr(value, name) for name in self.public}
+        for name, kind in self._zeros:
+            held = packed[name]
+            if not held and type(held) is kind:  # by exact type: False is no 0, and is sent where 0 is the default
+                del packed[name]
         for name, pack in self._packers:
-            packed[name] = pack(packed[name])
+            if name in packed:
+                packed[name] = pack(packed[name])
         return packed
 
     def _warn_if_undeclared(self, name: str) -> None:
@@ -301,10 +322,11 @@ class _Struct:
         """Complain of an instance whose public fields are not at their defaults; names the first such field."""
         for name in self.public:
             if _differs(getattr(instance, name, None), getattr(self._blank, name), depth=3):
+                silent, self._used_seen = self._used_seen, True
                 _complain(
                     f"labgob warning: Decoding into a non-default variable/field "
                     f"{self.cls.__name__}.{name} may not work",
-                    first_only=True,
+                    silent=silent,
                 )
                 return
 
@@ -318,14 +340,27 @@ def _differs(value: Any, default: Any, depth: int) -> bool:
     return bool(value != default)
 
 
+_ZERO_TYPES = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset, type(None))
+
+
+def _is_zero(value: Any) -> bool:
+    return not value and type(value) in _ZERO_TYPES
+
+
 @functools.lru_cache(maxsize=256)  # bounded, as every trial brings classes of its own
 def _struct(cls: type) -> _Struct:
     return _Struct(cls)
 
 
+# msgspec keeps what it finds out about a class on that class, and fills it in while other threads may read it: when
+# several threads made the first decoder of a class at once, the interpreter crashed.
+_making = threading.Lock()
+
+
 @functools.lru_cache(maxsize=256)
 def _decoder(T: Any) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(T, ext_hook=_unpack_ext)
+    with _making:
+        return msgspec.msgpack.Decoder(T, ext_hook=_unpack_ext)
 
 
 @functools.lru_cache(maxsize=256)
