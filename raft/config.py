@@ -21,14 +21,17 @@ How a test fails:
   what the appliers find wrong with the messages on applyCh.
 - More than 120 s of the test's own time since it was made fail it at `end` or at clean-up.
 
-Clean-up kills every Raft and the network, and waits up to a second for the test's threads. Those that still run then
-are reported (LeakWarning, with the line they are at) and ended where Python can.
+- A Kill that has not returned after 10 s fails it, with where it hangs. (In Go the test would never end.)
+
+Clean-up kills every Raft and the network, and waits a second for the test's threads, or up to five as long as some of
+them still end. Those that run then are reported (LeakWarning, at their own line) and ended where Python can.
 
 Everything random here comes from `random.Random(f"{seed}:network")` and `random.Random(f"{seed}:config")`; test stories
 draw from the latter, as `cfg.rng`. Times are in seconds, except where a name says ms.
 
 Differences from Go's config: `with` in place of `defer cleanup()`; applier and RPC errors fail the test instead of
-ending the process; facts after each message; a Kill that never returns is left behind instead of waited for.
+ending the process; facts after each message; a Kill that never returns is waited for as long as it may be on its way,
+and no longer.
 """
 
 from __future__ import annotations
@@ -36,21 +39,20 @@ from __future__ import annotations
 import collections
 import ctypes
 import io
-import os
 import random
 import string
-import sys
 import threading
 import time
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self, cast
 
 import labgob
 import labrpc
+from raft import threads
 from raft.api import ApplyCh, ApplyMsg, MakeRaft, Raft, SnapshotRaft
 from raft.persister import Persister
 
@@ -61,7 +63,9 @@ RaftElectionTimeout = 1.0
 
 TIME_LIMIT = 120.0  # s for one test
 SnapShotInterval = 10  # a service makes a snapshot at indices 9, 19, 29, ... (2D)
-LEAK_PATIENCE = 1.0  # s after Kill in which no thread ended, until those left are leaks
+KILL_PATIENCE = 10.0  # s for which clean-up waits for a Kill to return
+LEAK_PATIENCE = 1.0  # s after Kill in which no thread ended, until those left are leaks;
+LEAK_LIMIT = 5.0  # or s after Kill, should threads come and go: a Raft that ignores Kill starts new ones
 
 
 class LabFailure(AssertionError):
@@ -124,6 +128,7 @@ class Config:
         self._t0 = time.monotonic()
         self._threads_before = set(threading.enumerate())
         self._finished = False
+        self._passed = False  # `end` has been reached in time
         self._excepthook_before = threading.excepthook
         threading.excepthook = self._thread_died
 
@@ -164,13 +169,14 @@ class Config:
         if e is not None:
             self._note(f"the test ends here: {type(e).__name__}; its threads are")
             others = [t for t in self._threads() if t not in self._appliers]
-            places = collections.Counter(f"{t.name}: {place}" for t, place in _places(others))
+            places = collections.Counter(f"{t.name}: {threads.where(t, others)}" for t in others)
             for place, count in places.most_common(50):
                 self._note(f"    {place}" + (f" ({count} of them)" if count > 1 else ""))
         self.cleanup()
         if e is None:
             self.check()
-            self.checkTimeout()
+            if not self._passed:
+                self.checkTimeout()
 
     def __repr__(self) -> str:
         return f"<Config of {self.n} servers, connected {self.connected}, at {self.seconds():.2f} s>"
@@ -208,8 +214,8 @@ class Config:
     def _note(self, event: str) -> None:
         self._trial.events.append(f"{self.seconds():8.3f} s  {event}")
 
-    def _pause(self, seconds: float) -> None:
-        """Sleep as part of a verb; end early if a thread has died."""
+    def sleep(self, seconds: float) -> None:
+        """Pause, as verbs and stories do; what a background thread finds meanwhile is raised at once."""
         self._trial.failed.wait(seconds)
         self.check()
 
@@ -293,7 +299,9 @@ class Config:
             rf = self.rafts[i]
         if rf:
             self._note(f"crash {i}")
-            rf.Kill()  # outside the lock: it may wait for a lock held while delivering to the applier, who needs ours
+            # Outside the lock: it may wait for a lock held while delivering to the applier, who needs ours.
+            self._await_kills([self._start_kill(i, rf)])
+            self.check()
         with self._mu:
             self.rafts[i] = None
             saved = self._saved[i]
@@ -340,55 +348,78 @@ class Config:
             return
         self._finished = True
         self._take_figures()
-        for i, rf in enumerate(self.rafts):
-            if rf:
-                # A thread for each: a Raft that deadlocked may never return from Kill.
-                threading.Thread(target=rf.Kill, name=f"Kill of server {i}", daemon=True).start()
+        kills = [self._start_kill(i, rf) for i, rf in enumerate(self.rafts) if rf]
         self.net.Cleanup()
         for channel in self._channels:
             channel.close()
+        self._await_kills(kills)
         self._end_threads()
         threading.excepthook = self._excepthook_before
 
+    def _start_kill(self, i: int, rf: Raft) -> threading.Thread:
+        """In a thread of its own: a Raft that deadlocked may never return from Kill."""
+        kill = threading.Thread(target=rf.Kill, name=f"Kill of server {i}", daemon=True)
+        kill.start()
+        return kill
+
+    def _await_kills(self, kills: list[threading.Thread]) -> None:
+        """Wait until they have returned. One that does not fails the test."""
+        deadline = time.monotonic() + KILL_PATIENCE
+        for kill in kills:
+            kill.join(max(0.0, deadline - time.monotonic()))
+        stuck = [kill for kill in kills if kill.is_alive()]
+        if stuck:
+            others = [t for t in self._threads() if t not in stuck]
+            places = "; ".join(f"{kill.name}: {threads.where(kill, others)}" for kill in stuck)
+            self._fail_later(LabFailure(f"Kill has not returned for {KILL_PATIENCE:g} s", places))
+
     def _end_threads(self) -> None:
-        leaked = self._join_threads(LEAK_PATIENCE)
-        by_place: dict[str, list[threading.Thread]] = {}
-        for thread, place in _places(leaked):
-            by_place.setdefault(place, []).append(thread)
-        for place, threads in by_place.items():
-            others = f" (and {len(threads) - 1} others)" if len(threads) > 1 else ""
+        leaked = self._join_threads(LEAK_PATIENCE, LEAK_LIMIT)
+        by_place: dict[threads.Place | None, list[threading.Thread]] = {}
+        for thread in leaked:
+            by_place.setdefault(threads.place(thread), []).append(thread)
+        for place, of_place in by_place.items():
+            if place is None:
+                continue  # it has just ended
+            others = f" (and {len(of_place) - 1} others)" if len(of_place) > 1 else ""
             self._note(f"LEAK {place}{others}")
-            warnings.warn(
-                f"thread {threads[0].name!r}{others} still runs {LEAK_PATIENCE:g} s after Kill, {place}. "
+            warnings.warn_explicit(
+                f"thread {of_place[0].name!r}{others} still runs after Kill, {place}. "
                 "Let every loop of a thread look at killed()",
                 LeakWarning,
-                stacklevel=1,
+                place.file,
+                place.line,
             )
+        for thread in leaked:
+            # What ends it now is ours, and no exception of the student's that anybody should report.
+            thread._invoke_excepthook = lambda thread: None  # type: ignore[attr-defined]
         for _ in range(3):  # a thread may catch the first
             for thread in leaked:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
                 )
-            leaked = self._join_threads(0.1) if leaked else []
+            leaked = self._join_threads(0.1, 1.0) if leaked else []
         self._trial.leaked += leaked
 
     def _threads(self) -> list[threading.Thread]:
         """The threads that this test has started, and that still run."""
         return [t for t in threading.enumerate() if t not in self._threads_before]
 
-    def _join_threads(self, patience: float) -> list[threading.Thread]:
+    def _join_threads(self, patience: float, limit: float) -> list[threading.Thread]:
         """Wait for the test's threads to end, for as long as one does every `patience` s; those that are left.
 
-        That a thread ended starts the wait again, as hundreds may have to wake up on a machine that is busy.
+        That a thread ended starts the wait again, as hundreds may have to wake up on a machine that is busy; `limit` s
+        are the most in all.
         """
-        threads = self._threads()
+        left = self._threads()
+        last = time.monotonic() + limit
         deadline = time.monotonic() + patience
-        while threads and (left := deadline - time.monotonic()) > 0:
-            threads[0].join(min(left, 0.05))  # a short wait, as any of them may be the one that ends
-            before, threads = threads, self._threads()
-            if len(threads) < len(before):
+        while left and (rest := min(deadline, last) - time.monotonic()) > 0:
+            left[0].join(min(rest, 0.05))  # a short wait, as any of them may be the one that ends
+            before, left = left, self._threads()
+            if len(left) < len(before):
                 deadline = time.monotonic() + patience
-        return threads
+        return left
 
     # --- what the tests ask of the cluster ---
 
@@ -405,7 +436,7 @@ class Config:
         """Wait until exactly one connected server says that it leads the newest term; its number."""
         states: dict[int, tuple[int, bool]] = {}
         for _ in range(10):
-            self._pause((450 + self.rng.randrange(100)) / 1000)
+            self.sleep((450 + self.rng.randrange(100)) / 1000)
             states = self._states()
             leaders: dict[int, list[int]] = {}
             for i, (term, leads) in states.items():
@@ -421,14 +452,14 @@ class Config:
         self.fail("expected one leader, got none", f"connected servers said (term, leader) {states}")
 
     def checkTerms(self) -> int:
-        """All connected servers are in one term, which it returns (0 if none is connected)."""
+        """All connected servers are in one term, which it returns (-1 if none is connected)."""
         self.check()
         states = self._states()
         terms = {i: term for i, (term, _) in states.items()}
         self._note(f"checkTerms: {terms}")
         if len(set(terms.values())) > 1:
             self.fail("servers disagree on term", f"{terms}")
-        return next(iter(terms.values()), 0)
+        return next(iter(terms.values()), -1)
 
     def checkNoLeader(self) -> None:
         """No connected server says that it leads."""
@@ -468,7 +499,7 @@ class Config:
         for _ in range(30):
             if self.nCommitted(index)[0] >= n:
                 break
-            self._pause(delay)
+            self.sleep(delay)
             if delay < 1:
                 delay *= 2
             if startTerm > -1:
@@ -500,7 +531,7 @@ class Config:
                         index, leader = index1, starts
                         break
             if index == -1:
-                self._pause(0.05)
+                self.sleep(0.05)
                 continue
             accepted_at = time.monotonic()
             while time.monotonic() - accepted_at < 2:
@@ -508,7 +539,7 @@ class Config:
                 if count > 0 and count >= expectedServers and _equal(command, cmd):
                     self._note(f"one({_go(cmd)}): index {index}, applied by {count}")
                     return index
-                self._pause(0.02)
+                self.sleep(0.02)
             if not retry:
                 break
         if self._finished:
@@ -640,6 +671,7 @@ class Config:
         """The test got to its end: print the lab's result line, unless something failed in the background."""
         self.check()
         self.checkTimeout()
+        self._passed = True
         figures = self._take_figures()
         self._note(f"end {figures}")
         self.print(f"  ... Passed --  {figures}")
@@ -675,17 +707,3 @@ def _go(value: Any) -> str:
 def _innermost_line(tb: types.TracebackType | None) -> str:
     frames = traceback.extract_tb(tb)
     return f"in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
-
-
-def _places(threads: Iterable[threading.Thread]) -> Iterator[tuple[threading.Thread, str]]:
-    """The function and line that each thread is in: the innermost that is not the standard library's waiting."""
-    frames = sys._current_frames()
-    waiting = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))
-    for thread in threads:
-        frame = frames.get(thread.ident or 0)
-        while frame and frame.f_back and frame.f_code.co_filename.startswith(waiting):
-            frame = frame.f_back
-        if frame:
-            yield thread, f"in {frame.f_code.co_qualname}, {frame.f_code.co_filename}:{frame.f_lineno}"
-        else:
-            yield thread, "at an unknown line"

@@ -38,6 +38,10 @@ class Persister:
         with self._mu:
             self._raftstate, self._snapshot = bytes(state), bytes(snapshot or b"")
 
+    def Save(self, raftstate: Buffer, snapshot: Buffer | None) -> None:
+        """SaveStateAndSnapshot, as the editions since 2023 call it. They have no way to keep the snapshot as it is."""
+        self.SaveStateAndSnapshot(raftstate, snapshot)
+
     def ReadRaftState(self) -> bytes:
         with self._mu:
             return self._raftstate

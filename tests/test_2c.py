@@ -85,7 +85,7 @@ def TestPersist22C(make_config):
             cfg.start1((leader + 2) % servers)
             cfg.connect((leader + 1) % servers)
             cfg.connect((leader + 2) % servers)
-            time.sleep(RaftElectionTimeout)
+            cfg.sleep(RaftElectionTimeout)
 
             # with a third they go on, from what only the third has seen
             cfg.start1((leader + 3) % servers)
@@ -312,10 +312,10 @@ def internalChurn(make_config, banner, *, unreliable):
                     cfg.crash1(i)
 
             # often enough for changes to overlap, seldom enough for some agreement between them
-            time.sleep(RaftElectionTimeout * 0.7)
+            cfg.sleep(RaftElectionTimeout * 0.7)
 
         # everybody is back
-        time.sleep(RaftElectionTimeout)
+        cfg.sleep(RaftElectionTimeout)
         cfg.setunreliable(False)
         for i in range(servers):
             if cfg.rafts[i] is None:
@@ -331,7 +331,7 @@ def internalChurn(make_config, banner, *, unreliable):
             cfg.fail("client failed")
         values = [value for result in results for value in result]
 
-        time.sleep(RaftElectionTimeout)
+        cfg.sleep(RaftElectionTimeout)
 
         # it must be what all servers have
         last = cfg.one(randomCommand(cfg), servers, retry=True)
@@ -351,9 +351,9 @@ def internalChurn(make_config, banner, *, unreliable):
 def pauseAWhile(cfg):
     """Mostly too short for anything to be agreed on, but not always."""
     if cfg.rng.randrange(1000) < 100:
-        time.sleep(cfg.rng.randrange(500) / 1000)
+        cfg.sleep(cfg.rng.randrange(500) / 1000)
     else:
-        time.sleep(cfg.rng.randrange(13) / 1000)
+        cfg.sleep(cfg.rng.randrange(13) / 1000)
 
 
 def randomCommand(cfg):

@@ -1,0 +1,157 @@
+"""Where threads are, and which locks they hold and wait for, in the words of the student's code.
+
+    for thread in stuck:
+        print(thread.name, where(thread))    # server 2 ticker: in Raft.ticker, raft.py:90, waiting for mu, which ...
+
+`place` and `held` read stacks; they run no code of the solution, so they can be used on one that has gone wrong. A lock
+of Python does not say who holds it. But a thread whose line lies inside `with self.mu:` does hold `self.mu`, unless it
+waits on a Condition made of that lock, or has released it by hand. Locks that are taken with `acquire()` are not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import labrpc
+
+__all__ = ["Place", "held", "place", "waits_for", "where"]
+
+_WAITING = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))  # in whose code threads wait
+
+
+class Place(NamedTuple):
+    """A line of a thread's code."""
+
+    function: str
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"in {self.function}, {self.file}:{self.line}"
+
+
+def place(thread: threading.Thread) -> Place | None:
+    """The innermost line of a thread that is not the standard library's or the network's; None if it has ended."""
+    frames = _frames(thread)
+    if not frames:
+        return None
+    frame = next((f for f in frames if not f.f_code.co_filename.startswith(_WAITING)), frames[-1])
+    return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
+
+
+def where(thread: threading.Thread, others: Iterable[threading.Thread] = ()) -> str:
+    """Where a thread is, and if it waits for a lock, which one, and which of the other threads holds it."""
+    at = place(thread)
+    if at is None:
+        return "at an unknown line"
+    name, lock = waits_for(thread)
+    if lock is None:
+        return str(at)
+    holders = [f"{t.name!r} ({place(t)})" for t in others if any(held_lock is lock for _, held_lock in held(t))]
+    return f"{at}, waiting for {name}, " + (f"held by thread {holders[0]}" if holders else "held by an unknown thread")
+
+
+def waits_for(thread: threading.Thread) -> tuple[str, Any]:
+    """The lock at whose `with` a thread stands: its name in the program, and the lock. ("", None) if at none."""
+    for frame in _frames(thread):
+        if frame.f_code.co_filename.startswith(_WAITING):
+            continue
+        for name, item, _ in _withs(frame):
+            if item and (lock := _lock(frame, name)) is not None:
+                return name, lock
+        break
+    return "", None
+
+
+def held(thread: threading.Thread) -> Iterator[tuple[str, Any]]:
+    """The locks that a thread holds by `with`: name in the program, and lock."""
+    frames = _frames(thread)
+    waits_on = [_plain(f.f_locals.get("self")) for f in frames if f.f_code.co_qualname == "Condition.wait"]
+    for frame in frames:
+        for name, _, body in _withs(frame):
+            lock = _lock(frame, name) if body else None
+            if lock is not None and not any(lock is other for other in waits_on):
+                yield name, lock
+
+
+def _frames(thread: threading.Thread) -> list[FrameType]:
+    """Innermost first."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    frames = []
+    while frame:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+def _withs(frame: FrameType) -> Iterator[tuple[str, bool, bool]]:
+    """The `with` statements around a frame's line: the name, and whether the line is at it, or in the body."""
+    line = frame.f_lineno
+    for name, begins, body, ends in _withs_of(frame.f_code):
+        if begins <= line <= ends:
+            yield name, line < body, line >= body
+
+
+@functools.lru_cache(maxsize=1024)
+def _withs_of(code: CodeType) -> list[tuple[str, int, int, int]]:
+    """All `with NAME:` and `with NAME.NAME:` of a function: name, its first line, that of the body, the last one."""
+    found = []
+    pending: list[ast.AST] = [*_body_of(code)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.With) and node.body[0].lineno > node.lineno:
+            for item in node.items:
+                if _is_path(item.context_expr):
+                    found.append(
+                        (ast.unparse(item.context_expr), node.lineno, node.body[0].lineno, node.end_lineno or 0)
+                    )
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            pending += ast.iter_child_nodes(node)
+    return found
+
+
+def _body_of(code: CodeType) -> list[ast.stmt]:
+    """The statements of a function; none if its source cannot be had."""
+    for node in ast.walk(_tree(code.co_filename)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            if first == code.co_firstlineno:
+                return node.body
+    return []
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(file: str) -> ast.AST:
+    try:
+        with open(file, "rb") as source:
+            return ast.parse(source.read())
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
+
+
+def _is_path(node: ast.expr) -> bool:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def _lock(frame: FrameType, path: str) -> Any:
+    """The lock that a path such as `self.mu` means in a frame; None if it is none. Runs no property of the program."""
+    name, *attributes = path.split(".")
+    value = frame.f_locals.get(name, frame.f_globals.get(name))
+    for attribute in attributes:
+        value = getattr(value, "__dict__", {}).get(attribute)
+    value = _plain(value)
+    return value if hasattr(type(value), "acquire") and hasattr(type(value), "release") else None
+
+
+def _plain(lock: Any) -> Any:
+    """A Condition's own lock."""
+    return vars(lock)["_lock"] if isinstance(lock, threading.Condition) else lock
