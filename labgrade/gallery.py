@@ -63,13 +63,14 @@ class Bug:
 
 def bugs(folder: Path = FOLDER) -> list[Bug]:
     """All of the gallery, by part and name. Raises GalleryError."""
-    return sorted((_read_bug(path) for path in folder.glob("*.py")), key=lambda bug: (bug.part, bug.name))
+    files = [path for path in folder.glob("*.py") if not path.name.startswith("_")]
+    return sorted(map(_read_bug, files), key=lambda bug: (bug.part, bug.name))
 
 
 def _read_bug(path: Path) -> Bug:
     """What a file says of its bug; it is not executed. Raises GalleryError."""
     text = ast.get_docstring(ast.parse(path.read_text(), str(path))) or ""
-    title, *_, facts = text.split("\n\n")
+    title, facts = text.partition("\n\n")[0], text.rpartition("\n\n")[2]
     part = re.search(r"^Part: (2[ABCD])$", facts, re.MULTILINE)
     caught = re.findall(r"^Caught by: (Test\w+): (.+)$", facts, re.MULTILINE)
     rate = re.search(r"^Rate: (\d+)%$", facts, re.MULTILINE)

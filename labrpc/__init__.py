@@ -242,7 +242,7 @@ class Network:
         ):  # the network closed, or the request was dropped
             return None
 
-        self._worker().give((server, svc_meth, args_type, request, reply_type, gate))
+        self._run((server, svc_meth, args_type, request, reply_type, gate))
         while not gate.wait(POLL_MS):
             with self._mu:
                 if not self._holds(end, server):
@@ -273,11 +273,14 @@ class Network:
         """Whether a reply could still come back this way. Needs the lock."""
         return not self._closed and end._enabled and self._servers.get(end._servername) is server
 
-    def _worker(self) -> _Worker:
+    def _run(self, task: _Task) -> None:
+        """Let an idle worker, or a new one, run a handler."""
         with self._mu:
-            if self._idle:
-                return self._idle.pop()
-        return _Worker(self._rest)
+            worker = self._idle.pop() if self._idle else None
+        if worker:
+            worker.give(task)
+        else:
+            _Worker(self._rest, task)
 
     def _rest(self, worker: _Worker) -> bool:
         """Take back a worker that has run its handler. False when the network is closed and the worker must end."""
@@ -408,28 +411,28 @@ class _Gate:
 _Task = tuple[Server, str, type, bytes, type, _Gate]
 
 
+IDLE_NAME = "labrpc handler"
+
+
 class _Worker(threading.Thread):
     """A thread that runs one handler at a time, and waits for the next instead of ending."""
 
-    def __init__(self, rest: Callable[[_Worker], bool]) -> None:
-        super().__init__(name="labrpc handler", daemon=True)
+    def __init__(self, rest: Callable[[_Worker], bool], task: _Task) -> None:
+        super().__init__(name=IDLE_NAME, daemon=True)
         self._rest = rest
-        self._task: _Task | None = None
+        self._task: _Task | None = task
         self._given = threading.Lock()
-        self._given.acquire()
         self.start()
 
     def give(self, task: _Task | None) -> None:
-        """Let the thread run a handler, or end."""
+        """Let the thread, which has been handed to `rest`, run another handler, or end."""
         self._task = task
         self._given.release()
 
     def run(self) -> None:
+        self._given.acquire()  # from now on it is free only when something has been given
         going = True
-        while going:
-            self._given.acquire()
-            if self._task is None:
-                return
+        while going and self._task is not None:
             server, svc_meth, args_type, request, reply_type, gate = self._task
             self._task = None
             try:
@@ -439,8 +442,11 @@ class _Worker(threading.Thread):
             except BaseException as e:
                 self.name = f"RPC handler {svc_meth}"
                 _report(e)
+                self.name = IDLE_NAME
             going = self._rest(self)  # before the answer is out, so that the caller's next call finds a worker
             gate.open()
+            if going:
+                self._given.acquire()
 
 
 def _report(e: BaseException) -> None:

@@ -60,9 +60,10 @@ class _Handed:
         return self._scheduler.block(self, None if timeout == -1 else int(timeout * SECOND))
 
     def _hand_over(self, waiters: deque[SimThread]) -> None:
-        """To the thread that has waited longest."""
+        """To the thread that has waited longest. Whoever lets go of what another one holds signals to it."""
+        signalled = self._holder is not self._scheduler.current
         self._holder = waiters.popleft()
-        self._scheduler.wake(self._holder)
+        self._scheduler.wake(self._holder, signalled)
 
     def _complain(self, mistake: str) -> None:
         """A lock is released that is not held: a mistake, unless the world is over and nothing is acquired any more."""

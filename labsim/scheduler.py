@@ -30,6 +30,7 @@ from __future__ import annotations
 import gc
 import heapq
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 from threading import get_ident
@@ -42,7 +43,7 @@ from labsim.errors import Deadlock, Endless, SimulationError
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
-__all__ = ["SECOND", "Schedule", "Scheduler", "SimThread", "Waitable", "stretches"]
+__all__ = ["SECOND", "Schedule", "Scheduler", "SimThread", "Waitable", "Wakeups", "delays", "stretches"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -50,6 +51,20 @@ Schedule = Literal["random", "pct"]
 """How the next thread is chosen: evenly from all that can run; or by priority, as Burckhardt and others have it in "A
 Randomized Scheduler with Probabilistic Guarantees of Finding Bugs" (ASPLOS 2010). Each thread draws a priority when it
 starts, the highest runs, and a drawn switch makes the running thread's the lowest of all."""
+
+
+@dataclass(frozen=True)
+class Wakeups:
+    """How long it takes until a thread that may go on does go on, in ns: at least, and the mean of what comes on top.
+
+    On a real machine a thread is not there at once when it is started or woken, and timers are late. Bugs live on that:
+    messages overtake each other, and two timers that are set alike do not go off together.
+    """
+
+    start: tuple[int, int] = (0, 0)  # of a thread that was started, until it comes to its own function
+    signal: tuple[int, int] = (0, 0)  # of a thread that waited for another one
+    timer: tuple[int, int] = (0, 0)  # after a sleep, or a wait that has timed out
+
 
 SECOND = 1_000_000_000  # the clock counts whole nanoseconds: sums of floats would depend on their order
 
@@ -92,6 +107,7 @@ class SimThread:
         "priority",  # who goes first with schedule="pct"
         "python",  # the threading.Thread it runs, if any
         "refusals",
+        "starter",  # who has started it, until it has been told
         "timer",  # the number of its timer, 0 without one; a timer in the heap under another number is stale
         "waits_for",
         "woken",  # whether the last wait ended because somebody woke it, not because time ran out
@@ -106,6 +122,7 @@ class SimThread:
         self.priority = 0.0
         self.on_end: list[Any] = []
         self.refusals = 0
+        self.starter: SimThread | None = None
         self.timer = 0
         self.waits_for: Waitable | None = None
         self.woken = False
@@ -124,8 +141,19 @@ class Scheduler:
     """The state of one world's clock and threads. Made in the greenlet that becomes the main thread."""
 
     def __init__(
-        self, seed: str, *, schedule: Schedule, switch: float, limit: float | None, trace: list[Event] | None
+        self,
+        seed: str,
+        *,
+        schedule: Schedule,
+        switch: float,
+        wakeups: Wakeups,
+        limit: float | None,
+        trace: list[Event] | None,
     ) -> None:
+        self._late = delays(*wakeups.timer)
+        self._begun_late = delays(*wakeups.start)
+        self._woken_late = delays(*wakeups.signal)
+        self._delay_bits = Random(f"{seed}:wakeups").getrandbits
         draws = Random(f"{seed}:schedule")
         self._random = draws.random
         self._getrandbits = draws.getrandbits
@@ -173,6 +201,10 @@ class Scheduler:
     def now(self) -> int:
         """Nanoseconds since the world began."""
         return self.horizon - self.left * self.creep
+
+    def spend(self, duration: int) -> None:
+        """The running thread computes for `duration` ns, in which no other one can run."""
+        self.horizon += duration
 
     def events(self) -> int:
         return self._events - self.left
@@ -224,7 +256,6 @@ class Scheduler:
                 self._timers_stale -= 1
                 continue
             thread.timer = 0
-            thread.woken = False
             if thread.waits_for is not None:
                 thread.waits_for.forget(thread)
                 thread.waits_for = None
@@ -280,20 +311,35 @@ class Scheduler:
         """Stop the current thread until `wake` (true) or until `timeout` nanoseconds have passed (false)."""
         me = self.current
         me.waits_for = on
+        me.woken = False
         if timeout is not None:
-            self._timers_set += 1
-            me.timer = self._timers_set
-            heapq.heappush(self.timers, (self.horizon - self.left * self.creep + timeout, me.timer, me))
+            self._set_timer(me, timeout + self._late[self._delay_bits(DELAY_BITS)] if self._late else timeout)
         self._switch(self._next(), me)
         return me.woken
 
-    def wake(self, thread: SimThread) -> None:
-        """The thread has what it waits for and can run."""
+    def _set_timer(self, thread: SimThread, duration: int) -> None:
+        self._timers_set += 1
+        thread.timer = self._timers_set
+        heapq.heappush(self.timers, (self.horizon - self.left * self.creep + duration, thread.timer, thread))
+
+    def wake(self, thread: SimThread, signalled: bool) -> None:
+        """The thread has what it waits for. It can run now or, if another one has signalled it, when it has woken up."""
         if thread.timer:
             self._cancel_timer(thread)
         thread.waits_for = None
         thread.woken = True
-        self.ready.append(thread)
+        if signalled and self._woken_late and self.current.starter is not thread:
+            self._set_timer(thread, self._woken_late[self._delay_bits(DELAY_BITS)])
+        else:
+            self.ready.append(thread)
+
+    def begin(self) -> None:
+        """A new thread has told its starter that it runs; it comes to its own function when it has woken up."""
+        me = self.current
+        me.starter = None
+        if self._begun_late:
+            self._set_timer(me, self._begun_late[self._delay_bits(DELAY_BITS)])
+            self._switch(self._next(), me)
 
     def sleep(self, duration: int) -> None:
         """Stop the current thread for `duration` nanoseconds; 0 lets any other thread that can run go first."""
@@ -362,6 +408,7 @@ class Scheduler:
             self._refuse(blocking=True)
         self.started += 1
         thread = SimThread(self.started, getattr(function, "__self__", None))
+        thread.starter = self.current
         if self._by_priority:
             thread.priority = self._random()
         thread.greenlet = greenlet(lambda: self._run(thread, function, args, kwargs), self.main.greenlet)
@@ -493,6 +540,28 @@ class Scheduler:
         self.ready.clear()
         self.timers.clear()
         self.on_crash = None
+
+
+DELAY_BITS = 10  # of a draw from a table of delays
+
+
+@lru_cache
+def delays(least: int, mean: int) -> list[int]:
+    """2**DELAY_BITS equally likely delays in ns: `least`, and a rest that is distributed exponentially around `mean`.
+
+    A table made by multiplication, as logarithms differ in their last digit between machines. Empty for no delay.
+    """
+    if not least and not mean:
+        return []
+    size, steps = 2**DELAY_BITS, 64  # per mean
+    table = []
+    step, later = 0, 1.0
+    for quantile in range(size):
+        while later > 1 - (quantile + 0.5) / size:
+            step += 1
+            later *= 1 - 1 / steps
+        table.append(least + step * mean // steps)
+    return table
 
 
 @lru_cache

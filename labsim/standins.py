@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import _thread
 import datetime
+import functools
 import itertools
 import logging
 import os
@@ -340,6 +341,21 @@ class StandIns:
                 s.detector.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
             return flag
 
+        init = threading.Thread.__init__
+
+        class Started(threading.Event):  # type: ignore[misc, name-defined]
+            """Set by a new thread, for its starter, just before it turns to its own function."""
+
+            def set(self) -> None:
+                super().set()
+                s.begin()
+
+        @functools.wraps(init)
+        def init_thread(thread: Any, *args: Any, **kwargs: Any) -> None:
+            init(thread, *args, **kwargs)
+            thread._started.__class__ = Started
+
+        threading.Thread.__init__ = init_thread
         threading._make_invoke_excepthook = lambda: invoke_excepthook
         s.on_crash = crashed
         threading.Event.is_set = threading.Event.isSet = is_set

@@ -15,7 +15,7 @@ from labsim.ending import Ended
 from labsim.errors import SimulationError, Unsupported
 from labsim.loading import Importer
 from labsim.race import Detector
-from labsim.scheduler import SECOND, Schedule, Scheduler
+from labsim.scheduler import SECOND, Schedule, Scheduler, Wakeups
 from labsim.stacks import place_in_program
 from labsim.standins import StandIns
 from labsim.trace import Event
@@ -36,6 +36,7 @@ class World:
     fresh   folders; modules below them are executed afresh for this world, all others are shared with the process
     schedule    "random" or "pct", how the next thread is chosen (labsim.scheduler.Schedule)
     switch  the probability that another runnable thread goes first at a scheduling point (by priority: of giving way)
+    wakeups how late threads go on when they may (labsim.scheduler.Wakeups); by default at once
     limit   seconds of virtual time after which the world fails with Endless; None for no limit
     spin    seconds of processor time that a thread may run without reaching the scheduler before it fails with Spin
     watch   which files, by their paths, to look for data races in (labsim.race); None to look in none
@@ -53,6 +54,7 @@ class World:
         fresh: Sequence[Path],
         schedule: Schedule = "random",
         switch: float = 0.1,
+        wakeups: Wakeups = Wakeups(),
         limit: float | None = None,
         spin: float = 3.0,
         watch: Callable[[str], bool] | None = None,
@@ -65,6 +67,7 @@ class World:
         self._fresh = tuple(fresh)
         self._schedule = schedule
         self._switch = switch
+        self._wakeups = wakeups
         self._limit = limit
         self._spin = spin
         self._watch = watch
@@ -83,7 +86,12 @@ class World:
         if self._scheduler is not None:
             raise SimulationError("a world is entered once; make another one with the same seed to see it again")
         self._scheduler = Scheduler(
-            self.seed, schedule=self._schedule, switch=self._switch, limit=self._limit, trace=self.trace
+            self.seed,
+            schedule=self._schedule,
+            switch=self._switch,
+            wakeups=self._wakeups,
+            limit=self._limit,
+            trace=self.trace,
         )
         watch = self._watch or (lambda path: False)
         if self._watch is not None:
@@ -165,6 +173,10 @@ class World:
     def now(self) -> float:
         """Seconds of virtual time since the world began. Looking does not move the clock."""
         return self._scheduler.now() / SECOND if self._scheduler is not None else 0.0
+
+    def spend(self, nanoseconds: int) -> None:
+        """Let the running thread's computing take time: for what costs much on a real machine, as its caller knows."""
+        self._entered()[0].spend(nanoseconds)
 
     @property
     def events(self) -> int:
