@@ -37,7 +37,7 @@ from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from greenlet import getcurrent, greenlet
 
-from labsim.ending import QUIET, Ended, Interrupt, clear, insist
+from labsim.ending import QUIET, Ended, Interrupt, ends_the_run, insist, post
 from labsim.errors import Deadlock, Endless, SimulationError
 from labsim.stacks import describe_threads
 from labsim.trace import Event
@@ -392,8 +392,11 @@ class Scheduler:
         try:
             function(*args, **kwargs)
         except BaseException as error:
-            Interrupt.__init__ = QUIET  # type: ignore[method-assign]  # these two first: see labsim.ending
-            clear(self.os_thread, None)
+            Interrupt.__init__ = QUIET  # type: ignore[method-assign]  # this first: see labsim.ending
+            try:
+                post(self.os_thread, Interrupt)
+            except Interrupt:
+                pass
             self.crashed(error)
         del function, args, kwargs  # the caller's objects end with the thread, not with its greenlet
         if not self.over:
@@ -414,7 +417,7 @@ class Scheduler:
         """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world."""
         if self.over or isinstance(error, (Ended, SystemExit)):
             return  # in a world that is over, an exception such as "release unlocked lock" is none of the program's
-        if isinstance(error, Exception):
+        if not ends_the_run(error):
             if self.on_crash is not None:
                 self.on_crash(error)
         else:

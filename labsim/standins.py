@@ -26,7 +26,7 @@ from random import Random
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-from labsim.ending import Ended
+from labsim.ending import Ended, ends_the_run
 from labsim.primitives import UNORDERED, Ordering, primitives_of
 from labsim.scheduler import SECOND, Scheduler
 
@@ -321,7 +321,7 @@ class StandIns:
             """Threads catch whatever their function raises; what ends threads or worlds must not go to the hook."""
             error = sys.exception()
             assert error is not None
-            if isinstance(error, (Exception, SystemExit)) and not s.over:
+            if not s.over and (isinstance(error, SystemExit) or not ends_the_run(error)):
                 make_invoke_excepthook()(thread)
             else:
                 s.crashed(error)

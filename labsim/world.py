@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from labsim.ending import Ended
+from labsim.ending import Ended, untraced
 from labsim.errors import SimulationError, Unsupported
 from labsim.loading import Importer
 from labsim.race import Detector
@@ -103,7 +103,8 @@ class World:
     ) -> None:
         scheduler, importer = self._entered()
         try:
-            watched(scheduler, self._spin, scheduler.close)
+            with untraced():
+                watched(scheduler, self._spin, scheduler.close)
         except Ended:
             pass  # it took an interruption to end some thread
         finally:
