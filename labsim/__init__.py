@@ -18,8 +18,9 @@ What holds in a world:
   thread can run.
 - The same seed and the same program give the same run, event by event, in any process and on any machine; programs that
   take order from a set of strings, or chance from the operating system, do not (`labsim.trace.compare` tells).
-- An uncaught exception in a thread goes to the world's own `threading.excepthook`. Exceptions that are not Exception,
-  with which pytest and Ctrl-C end a test, come out of `run` whichever thread they arrive in.
+- An uncaught exception in a thread goes to the world's own `threading.excepthook` (to `sys.unraisablehook` from a thread
+  that was started through `_thread`, as always). Exceptions that are not Exception, with which pytest and Ctrl-C end a
+  test, and what quitting a debugger raises, come out of `run` whichever thread they arrive in.
 - Each world executes the modules below its `fresh` folders anew. While it is open, `sys.modules` names those, Python's
   garbage collector rests, and `dataclasses` remembers what it compiles; afterwards all is as before. Nothing else in
   the process changes, and real threads go on as ever.
@@ -34,7 +35,8 @@ processes, signals). A world that has failed runs nothing any more.
 With `watch`, a world looks for data races in the files that it names (labsim.race): `world.detector.races`.
 
 What is not virtual: `logging` is the process's own, so its records carry real times and thread names; os.urandom,
-uuid4 and secrets; `threading.settrace` is accepted and ignored. Code in C that blocks blocks everything.
+uuid4 and secrets. A machine has four processors, as pools ask for their number. A real thread that uses a lock of the
+world's makes it fail with Unsupported. Code in C that blocks blocks everything.
 
 Worlds are opened one at a time, each in one `with` statement, and used by the thread that opened them.
 """

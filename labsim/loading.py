@@ -36,7 +36,7 @@ from typing import Any, NoReturn
 from labsim.race import Cell, Detector
 from labsim.rewrite import MODULE_CELL, instrument
 from labsim.stacks import is_library
-from labsim.standins import AFRESH, REFUSED, REFUSED_PARTS, StandIns, twin
+from labsim.standins import AFRESH, REFUSED, REFUSED_PARTS, THREADS_ONLY, StandIns, twin
 
 __all__ = ["Importer"]
 
@@ -95,7 +95,9 @@ class Importer:
         module = self.modules.get(name)
         if module is None:
             top = name.partition(".")[0]
-            if name in REFUSED_PARTS or (top in REFUSED and not _is_library(globals)):
+            if name in REFUSED_PARTS or (
+                top in REFUSED and not _is_library(globals) and not _only_threads(name, fromlist)
+            ):
                 self._refuse(f"import {name}")
             if not self._is_ours(top):
                 return _real_import(name, globals, locals, fromlist or (), 0)
@@ -279,6 +281,13 @@ def _absolute(name: str, globals: Mapping[str, Any], level: int) -> str:
     if len(parts) < level:
         raise ImportError("attempted relative import beyond top-level package")
     return f"{parts[0]}.{name}" if name else str(parts[0])
+
+
+def _only_threads(name: str, fromlist: Sequence[str] | None) -> bool:
+    """Whether an import from a refused package asks only for what is nothing but threads."""
+    if name == "multiprocessing":
+        return bool(fromlist) and THREADS_ONLY.issuperset(fromlist or ())
+    return name in AFRESH
 
 
 def _is_library(importer: Mapping[str, Any] | None) -> bool:

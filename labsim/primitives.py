@@ -241,12 +241,19 @@ class Local:
         return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
+        _refuse_dict(self, name)
         _use_own_dict(self)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        _refuse_dict(self, name)
         _use_own_dict(self)
         object.__delattr__(self, name)
+
+
+def _refuse_dict(local: Local, name: str) -> None:
+    if name == "__dict__":
+        raise AttributeError(f"{type(local).__name__!r} object attribute '__dict__' is read-only")
 
 
 def _use_own_dict(local: Local) -> None:
@@ -266,30 +273,49 @@ def _use_own_dict(local: Local) -> None:
 class ThreadHandle:
     """What `threading.Thread` of 3.13 and later holds of its thread: done or not, and a way to wait for it."""
 
-    __slots__ = ("__weakref__", "_running", "ident")
+    __slots__ = ("__weakref__", "_done", "_running", "ident")
 
     _lock: ClassVar[type[Lock]]
 
     def __init__(self) -> None:
-        self.ident: int | None = None
+        self.ident = 0
+        self._done = False
         self._running = self._lock()
 
     def begin(self, thread: SimThread) -> None:
         self.ident = thread.number
         self._running._holder = thread
-        thread.on_end.append(self._running)
+        thread.on_end.append(self)
+
+    def release(self) -> None:
+        """The thread has ended."""
+        if not self._done:
+            self._done = True
+            self._running.release()
 
     def is_done(self) -> bool:
-        return self.ident is not None and not self._running.locked()
+        self._running.locked()  # a look that lets others run; but somebody who joins may hold the lock for a moment
+        detector = self._running._scheduler.detector
+        if self._done and detector is not None:
+            detector.follows(self._running)
+        return self._done
 
     def join(self, timeout: float | None = None) -> None:
-        if self.ident is None:
+        if not self.ident:
             raise RuntimeError("thread not started")
+        if not self._done and self._running.holder() is self._running._scheduler.current:
+            raise RuntimeError("Cannot join current thread")
         if self._running.acquire(True, -1 if timeout is None or timeout < 0 else timeout):
             self._running.release()
 
     def _set_done(self) -> None:
+        if not self.ident:
+            raise RuntimeError("thread not started")
+        self._done = True
         self._running._at_fork_reinit()
+
+    def __repr__(self) -> str:
+        return f"<_thread._ThreadHandle object: ident={self.ident}>"
 
 
 UNORDERED = ()

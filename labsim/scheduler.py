@@ -29,16 +29,17 @@ from __future__ import annotations
 
 import gc
 import heapq
+import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
-from threading import get_ident
+from threading import current_thread, get_ident
 from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from greenlet import getcurrent, greenlet
 
 from labsim.ending import QUIET, Ended, Interrupt, ends_the_run, insist, post
-from labsim.errors import Deadlock, Endless, SimulationError
+from labsim.errors import Deadlock, Endless, SimulationError, Unsupported
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
@@ -166,7 +167,6 @@ class Scheduler:
         self.watched = False  # whether somebody is there to take delivery of what `insist` posts (labsim.watchdog)
         self.os_thread = get_ident()
         self.detector: Any = None  # of races (labsim.race); told when threads start and end
-        self.on_crash: Callable[[BaseException], None] | None = None  # for an exception no threading.Thread has seen
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +243,8 @@ class Scheduler:
 
     def point(self, what: str, on: object = "") -> None:
         """A scheduling point at which the stretch has run out: perhaps let another thread run first."""
+        if get_ident() != self.os_thread:
+            self._refuse_real_thread(on)
         if self.over:
             self._refuse()
             return
@@ -278,6 +280,8 @@ class Scheduler:
 
     def block(self, on: Waitable | None, timeout: int | None) -> bool:
         """Stop the current thread until `wake` (true) or until `timeout` nanoseconds have passed (false)."""
+        if get_ident() != self.os_thread:
+            self._refuse_real_thread(on)
         me = self.current
         me.waits_for = on
         if timeout is not None:
@@ -397,7 +401,7 @@ class Scheduler:
                 post(self.os_thread, Interrupt)
             except Interrupt:
                 pass
-            self.crashed(error)
+            self.crashed(error, function)
         del function, args, kwargs  # the caller's objects end with the thread, not with its greenlet
         if not self.over:
             for lock in thread.on_end:
@@ -413,15 +417,17 @@ class Scheduler:
             self.current = self.main  # the parent still
         return self.current
 
-    def crashed(self, error: BaseException) -> None:
-        """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world."""
+    def crashed(self, error: BaseException, function: object = None) -> None:
+        """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world.
+
+        Any other has escaped from the `function` of a thread that is no `threading.Thread`, for those catch everything.
+        """
         if self.over or isinstance(error, (Ended, SystemExit)):
             return  # in a world that is over, an exception such as "release unlocked lock" is none of the program's
-        if not ends_the_run(error):
-            if self.on_crash is not None:
-                self.on_crash(error)
-        else:
+        if ends_the_run(error):
             self.fail(error)
+        what = "Exception ignored in thread started by"
+        sys.unraisablehook(_hook_arguments()((type(error), error, error.__traceback__, what, function)))
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -480,6 +486,16 @@ class Scheduler:
             raise self.failure
         raise Ended
 
+    def _refuse_real_thread(self, on: object) -> NoReturn:
+        """Only those threads can take part that were started in the world."""
+        error = Unsupported(
+            f"the real thread {current_thread().name!r}, which was not started in this world, uses {on or 'a sleep'} "
+            "of the world's. A module that has threads of its own must lie in a `fresh` folder, to be executed in the "
+            "world; or the program can run without virtual time, with real threads."
+        )
+        self.condemn(error)
+        raise error
+
     def close(self) -> None:
         """End every thread, whatever it is doing. Called by the main thread."""
         self.closed = True
@@ -495,7 +511,23 @@ class Scheduler:
         self.threads.clear()
         self.ready.clear()
         self.timers.clear()
-        self.on_crash = None
+
+
+@cache
+def _hook_arguments() -> Callable[..., Any]:
+    """The type that Python's own sys.unraisablehook insists on. It stands nowhere, but the hook is given one."""
+    given: list[Any] = []
+
+    class Fails:
+        def __del__(self) -> None:
+            raise Ended
+
+    hook, sys.unraisablehook = sys.unraisablehook, given.append
+    try:
+        Fails()
+    finally:
+        sys.unraisablehook = hook
+    return type(given[0])
 
 
 @lru_cache

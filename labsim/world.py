@@ -90,8 +90,8 @@ class World:
             self.detector = Detector(
                 self._scheduler, self.seed, watch=watch, share=self._share, describe=self._describe
             )
-        stand_ins = StandIns(self._scheduler, self.seed, self._refuse)
-        self._importer = Importer(self._fresh, stand_ins, self._refuse, watch, self.detector)
+        self._stand_ins = StandIns(self._scheduler, self.seed, self._refuse)
+        self._importer = Importer(self._fresh, self._stand_ins, self._refuse, watch, self.detector)
         World._open = self
         self._collect = gc.isenabled()
         gc.disable()  # see COLLECT_EVENTS in labsim.scheduler
@@ -102,6 +102,7 @@ class World:
         self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
     ) -> None:
         scheduler, importer = self._entered()
+        self._stand_ins.close()
         try:
             with untraced():
                 watched(scheduler, self._spin, scheduler.close)
