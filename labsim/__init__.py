@@ -18,9 +18,9 @@ What holds in a world:
   thread can run.
 - The same seed and the same program give the same run, event by event, in any process and on any machine; programs that
   take order from a set of strings, or chance from the operating system, do not (`labsim.trace.compare` tells).
-- An uncaught exception in a thread goes to the world's own `threading.excepthook` (to `sys.unraisablehook` from a thread
-  that was started through `_thread`, as always). Exceptions that are not Exception, with which pytest and Ctrl-C end a
-  test, and what quitting a debugger raises, come out of `run` whichever thread they arrive in.
+- An uncaught exception in a thread goes to the world's own `threading.excepthook` (from a thread that was started
+  through `_thread` to `sys.unraisablehook`, as always). Exceptions that are not Exception, with which pytest and Ctrl-C
+  end a test, and what quitting a debugger raises, come out of `run` whichever thread they arrive in.
 - Each world executes the modules below its `fresh` folders anew. While it is open, `sys.modules` names those, Python's
   garbage collector rests, and `dataclasses` remembers what it compiles; afterwards all is as before. Nothing else in
   the process changes, and real threads go on as ever.

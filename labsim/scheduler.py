@@ -166,6 +166,7 @@ class Scheduler:
         self.closed = False
         self.watched = False  # whether somebody is there to take delivery of what `insist` posts (labsim.watchdog)
         self.os_thread = get_ident()
+        self.describe: Callable[[Any], str] = lambda _: ""  # which one an object is, for reports
         self.detector: Any = None  # of races (labsim.race); told when threads start and end
 
     # -- the clock ---------------------------------------------------------------------------------------------------
@@ -454,7 +455,7 @@ class Scheduler:
         self.fail(
             Deadlock(
                 f"Deadlock at {self.now() / SECOND:.6f} s of virtual time: every thread is blocked, and there is no "
-                f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current)}"
+                f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current, self.describe)}"
             )
         )
 
@@ -463,7 +464,7 @@ class Scheduler:
         self.fail(
             Endless(
                 f"the program has not ended within {self._limit / SECOND:g} s of virtual time. Its threads:\n\n"
-                f"{describe_threads(self.threads.values(), self.current)}"
+                f"{describe_threads(self.threads.values(), self.current, self.describe)}"
             )
         )
 

@@ -85,6 +85,7 @@ class World:
         self._scheduler = Scheduler(
             self.seed, schedule=self._schedule, switch=self._switch, limit=self._limit, trace=self.trace
         )
+        self._scheduler.describe = self._describe
         watch = self._watch or (lambda path: False)
         if self._watch is not None:
             self.detector = Detector(

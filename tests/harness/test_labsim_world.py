@@ -6,6 +6,7 @@ import gc
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -364,8 +365,11 @@ def test_a_deadlock_names_all_threads_what_they_wait_for_and_where(program: Open
     message = str(caught.value)
     assert message.startswith("Deadlock at 1.0")
     assert "MainThread waits in Thread.join of one" in message
-    assert "one waits in RLock.acquire; RLock#" in message
-    assert "is held by two" in message
+    assert re.search(
+        r"one waits in RLock.acquire of \w+ \(RLock#\d+\) while holding first \(Lock#\d+\); it is held by two "
+        r"\(\S*program.py:5 in hold\)\n",
+        message,
+    )
     assert "getter waits in Queue.get" in message
     assert "program.py:7 in hold\n        with second: pass  # never" in message
     assert "threading.py" not in message
@@ -373,11 +377,124 @@ def test_a_deadlock_names_all_threads_what_they_wait_for_and_where(program: Open
     assert any(entry.name == "main" for entry in caught.traceback)
 
 
-def test_a_lock_taken_twice_is_told_to_be_an_rlock(program: Open) -> None:
+def waits(program: Open, functions: str, **options: Any) -> dict[str, str]:
+    """What each thread of a deadlock is said to wait for; its name is that of its function."""
+    source = f"""
+class Server:
+    def __init__(self, me):
+        self.me = me
+        self.mu = threading.Lock()
+        self.cond = threading.Condition()
+        self.gate = threading.Lock()
+        self.gate.acquire()
+    def with_twice(self):
+        with self.mu: self.get()
+    def acquire_twice(self):
+        self.mu.acquire()
+        try: self.get()
+        finally: self.mu.release()
+    def get(self):
+        with self.mu: pass
+    def at_the_gate(self):
+        self.gate.acquire()
+    def two_at_once(self):
+        with self.cond, self.mu:
+            time.sleep(1)
+            self.gate.acquire()
+    def after_two(self):
+        time.sleep(0.5)
+        self.get()
+    def in_a_condition(self):
+        with self.cond: self.cond.wait()
+    def own_gate(self):
+        gate = threading.Lock()
+        gate.acquire()
+        gate.acquire()
+    def forgets(self):
+        self.mu.acquire()
+    def after_forgets(self):
+        time.sleep(0.5)
+        self.get()
+def main():
+    servers = [Server(i) for i in range(9)]
+    for i, function, *_ in {functions}:
+        threading.Thread(target=getattr(servers[i], function), name=function).start()
+    threading.Event().wait()
+"""
+    with program(source, **options) as (world, module), pytest.raises(Deadlock) as caught:
+        world.run(module.main)
+    return dict(re.findall(r"^  (\S+) (.*)$", str(caught.value), re.MULTILINE))
+
+
+def describe(server: Any) -> str:
+    return f"server {server.me}" if hasattr(server, "me") else ""
+
+
+@pytest.mark.parametrize("watch", [None, lambda path: path.endswith("program.py")], ids=["plain", "race"])
+def test_a_deadlock_calls_locks_as_the_program_does_and_says_who_has_them(program: Open, watch: Any) -> None:
+    functions = """[(0, "with_twice"), (1, "acquire_twice"), (2, "at_the_gate"), (3, "two_at_once"), (3, "after_two"),
+        (4, "in_a_condition"), (5, "own_gate"), (6, "forgets"), (6, "after_forgets")]"""
+    said = {
+        name: re.sub(r"/\S*/", "", what)
+        for name, what in waits(program, functions, describe=describe, watch=watch).items()
+    }
+    assert said == {
+        "MainThread": "waits in Event.wait",
+        "with_twice": "waits in Lock.acquire of mu of server 0; it is held by the thread itself (program.py:12 in Server.with_twice), and would have to be an RLock",
+        "acquire_twice": "waits in Lock.acquire of mu of server 1; it was taken by the thread itself (program.py:14 in Server.acquire_twice) and has not been released: it would have to be an RLock, unless another thread is to release it",
+        "at_the_gate": "waits in Lock.acquire of gate of server 2; it was taken by MainThread and has not been released",
+        "two_at_once": "waits in Lock.acquire of gate of server 3 while holding cond of server 3 and mu of server 3; it was taken by MainThread and has not been released",
+        "after_two": "waits in Lock.acquire of mu of server 3; it is held by two_at_once (program.py:22 in Server.two_at_once)",
+        "in_a_condition": "waits in Condition.wait",
+        "own_gate": f"waits in Lock.acquire of gate (Lock#{said['own_gate'].partition('#')[2]}",
+        "after_forgets": "waits in Lock.acquire of mu of server 6; it was taken by forgets and has not been released",
+    }
+
+
+def test_a_lock_taken_twice_in_one_line_is_told_to_be_an_rlock(program: Open) -> None:
     with program("def main():\n    lock = threading.Lock()\n    with lock, lock: pass") as (world, module):
         with pytest.raises(Deadlock) as caught:
             world.run(module.main)
-        assert "held by the thread itself, and would have to be an RLock" in str(caught.value)
+        assert re.search(
+            r"of lock \(Lock#\d+\); it is held by the thread itself \(.*\), and would have to be an RLock",
+            str(caught.value),
+        )
+
+
+def test_threads_that_wait_at_the_same_place_are_told_of_once(program: Open) -> None:
+    source = """
+        def wait(): threading.Event().wait()
+        def main():
+            for name in "aabcdef": threading.Thread(target=wait, name=name).start()
+            wait()
+    """
+    with program(source) as (world, module):
+        with pytest.raises(Deadlock) as caught:
+            world.run(module.main)
+    assert "  a, b, c, d ... (7 threads) each waits in Event.wait\n" in str(caught.value)
+    assert str(caught.value).count("in wait\n") == 2
+
+
+def test_what_a_module_that_hides_from_tracebacks_waits_for_is_its_own_business(program: Open) -> None:
+    source = """
+        __tracebackhide__ = True
+        class Network:
+            def __init__(self):
+                self.answered = threading.Lock()
+                self.answered.acquire()
+            def Call(self): self.wait()
+            def wait(self): self.answered.acquire()
+        def main(function): function(Network())
+    """
+    user = """
+mu = threading.Lock()
+def ask(network):
+    with mu: network.Call()
+"""
+    with program(source) as (world, module):
+        (folder := Path(module.__file__).parent / "user.py").write_text(HEADER + user)
+        with pytest.raises(Deadlock, match=r"MainThread waits in Network.Call while holding mu \(Lock#\d+\)\n"):
+            world.run(module.main, world.load("user", folder).ask)
 
 
 def test_a_verdict_that_the_program_swallows_comes_out_all_the_same(program: Open) -> None:
