@@ -20,7 +20,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from labsim.scheduler import SECOND, Scheduler, SimThread
+from labsim.scheduler import SECOND, Observer, Scheduler, SimThread
 from labsim.stacks import LABSIM, is_library
 
 __all__ = ["UNORDERED", "Local", "Lock", "Ordering", "RLock", "ThreadHandle", "primitives_of"]
@@ -295,9 +295,9 @@ class ThreadHandle:
 
     def is_done(self) -> bool:
         self._running.locked()  # a look that lets others run; but somebody who joins may hold the lock for a moment
-        detector = self._running._scheduler.detector
-        if self._done and detector is not None:
-            detector.follows(self._running)
+        observer = self._running._scheduler.observer
+        if self._done and observer is not None:
+            observer.follows(self._running)
         return self._done
 
     def join(self, timeout: float | None = None) -> None:
@@ -319,13 +319,18 @@ class ThreadHandle:
 
 
 UNORDERED = ()
-"""The `order` of a lock that says nothing about the program: one of the library's own books."""
+"""The `order` of a lock that must not count as order: one in which the library guards its own lists, of threads say.
+
+Every thread takes those as it starts and ends. If they ordered anything, hardly any race would be left to find.
+"""
 
 
 class Ordering(_Handed):
-    """A lock that tells the world's race detector (labsim.race) what it orders."""
+    """A lock that tells the world's observer, a race detector, what it orders."""
 
     __slots__ = ()
+
+    _observer: ClassVar[Observer]
 
     if TYPE_CHECKING:  # the slots are those of the classes below, as only one base of a class may have any
         order: Any  # the releaser's epoch and clock at the last release
@@ -338,13 +343,13 @@ class Ordering(_Handed):
 
     def release(self) -> None:
         if self.order is not UNORDERED and self._is_let_go():
-            self._scheduler.detector.released(self)  # before anybody else can have it
+            self._observer.released(self)  # before anybody else can have it
         super().release()  # type: ignore[misc]
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         taken: bool = super().acquire(blocking, timeout)  # type: ignore[misc]
         if taken and self.order is not UNORDERED:
-            self._scheduler.detector.acquired(self)
+            self._observer.acquired(self)
         return taken
 
     __enter__ = acquire
@@ -389,7 +394,9 @@ def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
 def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[Local], type[ThreadHandle]]:
     """The four classes, bound to a world."""
     bound: dict[str, Any] = {"_scheduler": scheduler, "__module__": "_thread", "__slots__": ()}
-    ordering = scheduler.detector is not None
+    ordering = scheduler.observer is not None
+    if ordering:
+        bound["_observer"] = scheduler.observer
     lock = type("lock", (OrderingLock if ordering else Lock,), bound)
     return (
         lock,

@@ -43,7 +43,7 @@ from labsim.errors import Deadlock, Endless, SimulationError, Unsupported
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
-__all__ = ["SECOND", "Schedule", "Scheduler", "SimThread", "Waitable", "stretches"]
+__all__ = ["SECOND", "Observer", "Schedule", "Scheduler", "SimThread", "Waitable", "stretches"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -81,6 +81,25 @@ class Waitable(Protocol):
         """The thread that could end the waiting, for the report of a deadlock."""
 
 
+class Observer(Protocol):
+    """Who is told of all that orders what threads do: a race detector. It is always the current thread that does it."""
+
+    def started(self, thread: SimThread) -> None:
+        """The current thread has made another one, which has not run yet."""
+
+    def ended(self, thread: SimThread) -> None:
+        """The thread has run to its end."""
+
+    def released(self, lock: Any) -> None:
+        """The current thread is about to let go of a lock, an `Ordering` of labsim.primitives."""
+
+    def acquired(self, lock: Any) -> None:
+        """The current thread has got a lock."""
+
+    def follows(self, lock: Any) -> None:
+        """The current thread has seen what was done before the lock's last release, without acquiring it."""
+
+
 class SimThread:
     """One simulated thread. `number` counts from 1, the main thread; it is also the thread's ident in the world."""
 
@@ -99,7 +118,7 @@ class SimThread:
     )
 
     greenlet: greenlet
-    actor: Any  # what a race detector knows of it, if there is one
+    actor: Any  # what the observer knows of it, if there is one
 
     def __init__(self, number: int, python: Any = None) -> None:
         self.number = number
@@ -167,7 +186,7 @@ class Scheduler:
         self.watched = False  # whether somebody is there to take delivery of what `insist` posts (labsim.watchdog)
         self.os_thread = get_ident()
         self.describe: Callable[[Any], str] = lambda _: ""  # which one an object is, for reports
-        self.detector: Any = None  # of races (labsim.race); told when threads start and end
+        self.observer: Observer | None = None
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
@@ -374,8 +393,8 @@ class Scheduler:
         self.ready.append(thread)
         if handle is not None:
             handle.begin(thread)
-        if self.detector is not None:
-            self.detector.started(thread)
+        if self.observer is not None:
+            self.observer.started(thread)
         self.left -= 1
         if self.left <= 0:
             self.point("start", thread.name)
@@ -407,8 +426,8 @@ class Scheduler:
         if not self.over:
             for lock in thread.on_end:
                 lock.release()
-            if self.detector is not None:
-                self.detector.ended(thread)
+            if self.observer is not None:
+                self.observer.ended(thread)
         del self.threads[thread.number]
         if not self.over:
             # A greenlet that ends continues in its parent, which is given what it returns.

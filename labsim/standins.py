@@ -416,8 +416,8 @@ class StandIns:
             if s.left <= 0:
                 s.point("look at an Event")
             flag: bool = event._flag
-            if flag and s.detector is not None:
-                s.detector.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
+            if flag and s.observer is not None:
+                s.observer.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
             return flag
 
         threading._make_invoke_excepthook = lambda: invoke_excepthook

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import labsim
 from labsim import SimulationError, World
 
 
@@ -271,3 +273,19 @@ def test_worlds_come_one_at_a_time_and_once_each(folder: Path) -> None:
         pass
     with second:
         pass
+
+
+def test_a_world_that_looks_for_no_races_does_not_load_the_detector(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from labsim import World
+for watch in (None, lambda path: True):
+    with World("seed", fresh=[Path(".")], watch=watch) as world:
+        world.import_module("queue")
+    print(sorted(name for name in ("labsim.race", "labsim.races", "labsim.rewrite") if name in sys.modules))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(labsim.__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert result.stdout.splitlines() == ["[]", "['labsim.race', 'labsim.races', 'labsim.rewrite']"]

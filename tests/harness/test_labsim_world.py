@@ -468,9 +468,8 @@ def test_threads_that_wait_at_the_same_place_are_told_of_once(program: Open) -> 
             for name in "aabcdef": threading.Thread(target=wait, name=name).start()
             wait()
     """
-    with program(source) as (world, module):
-        with pytest.raises(Deadlock) as caught:
-            world.run(module.main)
+    with program(source) as (world, module), pytest.raises(Deadlock) as caught:
+        world.run(module.main)
     assert "  a, b, c, d ... (7 threads) each waits in Event.wait\n" in str(caught.value)
     assert str(caught.value).count("in wait\n") == 2
 

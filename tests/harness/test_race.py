@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY, VARIANT, Lab
 from labgrade import solution
 from labgrade.simulation import RACE_SHARE, Simulation
-from labsim.race import Race
+from labsim.races import Race
 from raft.config import LabFailure
 
 SEEDS = 20
