@@ -17,8 +17,8 @@ import sys
 from collections import deque
 from threading import TIMEOUT_MAX
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from labsim.scheduler import SECOND, Observer, Scheduler, SimThread
 from labsim.stacks import LABSIM, is_library
@@ -144,8 +144,8 @@ class RLock(_Handed):
 
     _kind = "RLock"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()  # the C class, too, pays no attention to arguments
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -224,7 +224,7 @@ class Local:
     _scheduler: ClassVar[Scheduler]
 
     __arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    __dicts: WeakKeyDictionary[SimThread, dict[str, Any]]
+    __dicts: _LocalData
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Local:
         if (args or kwargs) and cls.__init__ is object.__init__:
@@ -232,7 +232,8 @@ class Local:
         self = object.__new__(cls)
         mine: dict[str, Any] = {}
         object.__setattr__(self, "_Local__arguments", (args, kwargs))
-        object.__setattr__(self, "_Local__dicts", WeakKeyDictionary({cls._scheduler.current: mine}))
+        object.__setattr__(self, "_Local__dicts", _LocalData(self))
+        _give_dict(self, cls._scheduler.current, mine)
         object.__setattr__(self, "__dict__", mine)
         return self
 
@@ -262,12 +263,35 @@ def _use_own_dict(local: Local) -> None:
     thread = type(local)._scheduler.current
     mine = dicts.get(thread)
     if mine is None:
-        mine = dicts[thread] = {}
+        mine = {}
+        _give_dict(local, thread, mine)
         object.__setattr__(local, "__dict__", mine)
         args, kwargs = object.__getattribute__(local, "_Local__arguments")
         type(local).__init__(local, *args, **kwargs)
         mine = dicts[thread]
     object.__setattr__(local, "__dict__", mine)
+
+
+class _LocalData(WeakKeyDictionary[SimThread, dict[str, Any]]):
+    """The attributes of a Local, for each thread."""
+
+    def __init__(self, local: Local) -> None:
+        super().__init__()
+        self._local = ref(local)
+
+    def forget(self, thread: SimThread) -> None:
+        values, local = self.pop(thread, None), self._local()
+        if local is not None and object.__getattribute__(local, "__dict__") is values:
+            object.__setattr__(local, "__dict__", {})
+
+
+def _give_dict(local: Local, thread: SimThread, mine: dict[str, Any]) -> None:
+    """Until the local or the thread ends, whichever is first."""
+    dicts = object.__getattribute__(local, "_Local__dicts")
+    dicts[thread] = mine
+    if thread.local_data is None:
+        thread.local_data = WeakValueDictionary()
+    thread.local_data[id(dicts)] = dicts
 
 
 class ThreadHandle:
@@ -336,7 +360,7 @@ class Ordering(_Handed):
         order: Any  # the releaser's epoch and clock at the last release
         made: tuple[CodeType, int] | None  # where in the program, or None
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
         self.order = None
         self.made = _maker(sys._getframe())  # type: ignore[misc]
@@ -393,11 +417,15 @@ def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
 
 def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[Local], type[ThreadHandle]]:
     """The four classes, bound to a world."""
+
+    def no_base(cls: type) -> NoReturn:
+        raise TypeError("type '_thread.lock' is not an acceptable base type")
+
     bound: dict[str, Any] = {"_scheduler": scheduler, "__module__": "_thread", "__slots__": ()}
     ordering = scheduler.observer is not None
     if ordering:
         bound["_observer"] = scheduler.observer
-    lock = type("lock", (OrderingLock if ordering else Lock,), bound)
+    lock = type("lock", (OrderingLock if ordering else Lock,), {**bound, "__init_subclass__": no_base})
     return (
         lock,
         type("RLock", (OrderingRLock if ordering else RLock,), bound),

@@ -30,7 +30,7 @@ from __future__ import annotations
 import gc
 import heapq
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import cache, lru_cache
 from random import Random
 from threading import current_thread, get_ident
@@ -81,6 +81,13 @@ class Waitable(Protocol):
         """The thread that could end the waiting, for the report of a deadlock."""
 
 
+class LocalData(Protocol):
+    """What a `threading.local` keeps for each thread."""
+
+    def forget(self, thread: SimThread) -> None:
+        """The thread has ended."""
+
+
 class Observer(Protocol):
     """Who is told of all that orders what threads do: a race detector. It is always the current thread that does it."""
 
@@ -107,6 +114,7 @@ class SimThread:
         "__weakref__",
         "actor",
         "greenlet",
+        "local_data",  # of the threading.locals that it has used; None before the first
         "number",
         "on_end",  # locks to release when the thread has ended: whoever joins it waits for one of these
         "priority",  # who goes first with schedule="pct"
@@ -125,6 +133,7 @@ class SimThread:
         self.python = python
         self.priority = 0.0
         self.on_end: list[Any] = []
+        self.local_data: MutableMapping[int, LocalData] | None = None
         self.refusals = 0
         self.timer = 0
         self.waits_for: Waitable | None = None
@@ -368,7 +377,7 @@ class Scheduler:
             if other.greenlet:
                 other.greenlet.switch()  # and somebody has switched back, after setting `current`
             else:
-                self._beginner.switch(other)
+                self._beginner.switch([other])
             if self.over:
                 self._refuse(blocking=True)
 
@@ -400,18 +409,20 @@ class Scheduler:
             self.point("start", thread.name)
         return thread
 
-    def _begin(self, thread: SimThread) -> NoReturn:
+    def _begin(self, begun: list[SimThread]) -> NoReturn:
         """The life of the greenlet from which all others begin.
 
         A greenlet begins as deep in Python's recursion as the one that first switches to it. Timers that start Timers
         would reach the limit, each a little deeper than the last.
+
+        Threads are handed over in lists, which are emptied, so that nothing of a thread is kept here once it has ended.
         """
         while True:
-            thread = thread.greenlet.switch()
+            begun = begun.pop().greenlet.switch()
 
     def _run(
         self, thread: SimThread, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> SimThread:
+    ) -> list[SimThread]:
         """The life of a thread's greenlet, from its first step to the choice of who runs after it."""
         try:
             function(*args, **kwargs)
@@ -424,6 +435,8 @@ class Scheduler:
             self.crashed(error, function)
         del function, args, kwargs  # the caller's objects end with the thread, not with its greenlet
         if not self.over:
+            for data in list(thread.local_data.values()) if thread.local_data else ():
+                data.forget(thread)
             for lock in thread.on_end:
                 lock.release()
             if self.observer is not None:
@@ -435,7 +448,7 @@ class Scheduler:
             thread.greenlet.parent = self.current.greenlet or self._beginner
         elif not self.closed:
             self.current = self.main  # the parent still
-        return self.current
+        return [self.current]
 
     def crashed(self, error: BaseException, function: object = None) -> None:
         """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world.
@@ -447,6 +460,8 @@ class Scheduler:
         if ends_the_run(error):
             self.fail(error)
         what = "Exception ignored in thread started by"
+        if sys.version_info >= (3, 13):
+            what, function = f"{what} {function!r}", None
         sys.unraisablehook(_hook_arguments()((type(error), error, error.__traceback__, what, function)))
 
     # -- the end -----------------------------------------------------------------------------------------------------

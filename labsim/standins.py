@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable
 from random import Random
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
 from labsim.ending import Ended, ends_the_run
@@ -85,6 +85,8 @@ _WALL_START = 1_000_000_007 * SECOND + 137_000_000  # a Sunday in September 2001
 
 # A pool's default size follows from this, and a seed is to give the same run on any machine.
 _PROCESSORS = 4
+
+_SMALLEST_STACK = 32 * 1024  # that CPython accepts
 
 
 def twin(module: ModuleType, **replaced: object) -> ModuleType:
@@ -163,6 +165,16 @@ class StandIns:
         def exit_thread() -> NoReturn:
             raise SystemExit
 
+        size_of_stacks = 0
+
+        def stack_size(size: int = 0, /) -> int:
+            """It has no effect, but is remembered."""
+            nonlocal size_of_stacks
+            if size < 0 or 0 < size < _SMALLEST_STACK:
+                raise ValueError(f"size not valid: {size} bytes" if size > 0 else "size must be 0 or a positive value")
+            before, size_of_stacks = size_of_stacks, size
+            return before
+
         replaced = {
             "LockType": lock,
             "RLock": rlock,
@@ -182,12 +194,17 @@ class StandIns:
             "get_native_id": lambda: 2**31 + s.current.number,
             "lock": lock,
             "set_name": lambda name: None,
-            "stack_size": lambda size=0: 0,
+            "stack_size": stack_size,
             "start_joinable_thread": start_joinable_thread,
             "start_new": start_new_thread,
             "start_new_thread": start_new_thread,
         }
-        return twin(_thread, **{name: value for name, value in replaced.items() if hasattr(_thread, name)})
+        for name, value in replaced.items():
+            if isinstance(value, FunctionType):
+                value.__module__, value.__name__ = "_thread", name
+        module = twin(_thread, **{name: value for name, value in replaced.items() if hasattr(_thread, name)})
+        del module._excepthook  # which knows the OS thread's ident only; `threading` has another in Python
+        return module
 
     def _time(self) -> ModuleType:
         s = self._scheduler
@@ -421,7 +438,7 @@ class StandIns:
             return flag
 
         threading._make_invoke_excepthook = lambda: invoke_excepthook
-        threading.Event.is_set = threading.Event.isSet = is_set
+        threading.Event.is_set = is_set
         for cls in (threading.Thread, threading.Condition, threading.Event):
             _number(cls)
         _unordered(threading)
