@@ -360,7 +360,7 @@ class Ordering(_Handed):
         order: Any  # the releaser's epoch and clock at the last release
         made: tuple[CodeType, int] | None  # where in the program, or None
 
-    def __init__(self, *_: object, **__: object) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.order = None
         self.made = _maker(sys._getframe())  # type: ignore[misc]
@@ -392,6 +392,9 @@ class OrderingLock(Ordering, Lock):
 class OrderingRLock(Ordering, RLock):
     __slots__ = ("made", "order")
 
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
     def _is_let_go(self) -> bool:
         return self._holder is self._scheduler.current and self._count == 1
 
@@ -403,7 +406,9 @@ class OrderingRLock(Ordering, RLock):
     __enter__ = acquire
 
 
-_MAKERS = frozenset({"Condition.__init__", "Ordering.__init__", "RLock", "Semaphore.__init__"})
+_MAKERS = frozenset(
+    {"Condition.__init__", "Ordering.__init__", "OrderingRLock.__init__", "RLock", "Semaphore.__init__"}
+)
 
 
 def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
