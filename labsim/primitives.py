@@ -5,7 +5,7 @@ to the thread that has waited longest, so nobody starves and nobody wakes in vai
 scheduling point, before the acquire and after the release: the places where another thread can make a difference.
 
 What orders threads happens here in few places: a `release` to the next `acquire` of the same lock; `Scheduler.start` to
-the first step in `Scheduler._run`; and a thread's end releases the lock that whoever joins it acquires. Conditions,
+the first step in `Scheduler._run`; and a thread's end releases its `Sentinel`, which whoever joins it acquires. Conditions,
 events, semaphores, barriers, queues, timers and pools are the standard library's own, built on these.
 
 A world makes its own subclasses, with its scheduler as class attribute, so that `threading.Lock()` takes no argument.
@@ -17,7 +17,7 @@ import sys
 from collections import deque
 from threading import TIMEOUT_MAX
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 from labsim.scheduler import SECOND, Observer, Scheduler, SimThread
@@ -294,49 +294,94 @@ def _give_dict(local: Local, thread: SimThread, mine: dict[str, Any]) -> None:
     thread.local_data[id(dicts)] = dicts
 
 
+class Sentinel(_Handed):
+    """The end of a thread, to wait for: a lock that its thread holds while it lives, and everybody has afterwards.
+
+    Up to 3.12 a Thread acquires it as it begins, and joining is to acquire and release it. From 3.13 on it is inside a
+    ThreadHandle. So that a run is the same in both, only a look at a thread that has not ended is a scheduling point.
+    """
+
+    __slots__ = ("ended", "made", "order")
+
+    _kind = "the end of a thread"
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._holder: SimThread | None = None
+        self._waiters: deque[SimThread] | None = None
+        self.ended = False
+        self.order: Any = None
+        self.made = None
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        s = self._scheduler
+        if self._holder is None and not self.ended:
+            self._holder = s.current
+            return True
+        if self.locked() and not self._wait(blocking, timeout):
+            return False
+        if s.observer is not None:
+            s.observer.follows(self)
+        return True
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        """The thread has ended; or somebody has who joined it."""
+        if self.ended:
+            return
+        self.ended = True
+        self._holder = None
+        s = self._scheduler
+        if s.observer is not None:
+            s.observer.released(self)
+        for thread in self._waiters or ():
+            s.wake(thread)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def locked(self) -> bool:
+        if not self.ended:
+            s = self._scheduler
+            s.left -= 1
+            if s.left <= 0:
+                s.point("look at", self)
+        return not self.ended
+
+
 class ThreadHandle:
     """What `threading.Thread` of 3.13 and later holds of its thread: done or not, and a way to wait for it."""
 
-    __slots__ = ("__weakref__", "_done", "_running", "ident")
+    __slots__ = ("__weakref__", "_end", "ident")
 
-    _lock: ClassVar[type[Lock]]
+    _sentinel: ClassVar[type[Sentinel]]
 
     def __init__(self) -> None:
         self.ident = 0
-        self._done = False
-        self._running = self._lock()
+        self._end = self._sentinel()
 
     def begin(self, thread: SimThread) -> None:
         self.ident = thread.number
-        self._running._holder = thread
-        thread.on_end.append(self)
-
-    def release(self) -> None:
-        """The thread has ended."""
-        if not self._done:
-            self._done = True
-            self._running.release()
+        self._end._holder = thread
+        thread.on_end.append(self._end)
 
     def is_done(self) -> bool:
-        self._running.locked()  # a look that lets others run; but somebody who joins may hold the lock for a moment
-        observer = self._running._scheduler.observer
-        if self._done and observer is not None:
-            observer.follows(self._running)
-        return self._done
+        if not self.ident or self._end.locked():
+            return False
+        return self._end.acquire(False)
 
     def join(self, timeout: float | None = None) -> None:
         if not self.ident:
             raise RuntimeError("thread not started")
-        if not self._done and self._running.holder() is self._running._scheduler.current:
+        if self._end.holder() is self._end._scheduler.current:
             raise RuntimeError("Cannot join current thread")
-        if self._running.acquire(True, -1 if timeout is None or timeout < 0 else timeout):
-            self._running.release()
+        self._end.acquire(True, -1 if timeout is None or timeout < 0 else timeout)
 
     def _set_done(self) -> None:
         if not self.ident:
             raise RuntimeError("thread not started")
-        self._done = True
-        self._running._at_fork_reinit()
+        self._end.release()
 
     def __repr__(self) -> str:
         return f"<_thread._ThreadHandle object: ident={self.ident}>"
@@ -420,8 +465,17 @@ def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
     return frame.f_code, frame.f_lasti
 
 
-def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[Local], type[ThreadHandle]]:
-    """The four classes, bound to a world."""
+class Primitives(NamedTuple):
+    """The classes, bound to a world."""
+
+    lock: type[Lock]
+    rlock: type[RLock]
+    local: type[Local]
+    sentinel: type[Sentinel]
+    handle: type[ThreadHandle]
+
+
+def primitives_of(scheduler: Scheduler) -> Primitives:
 
     def no_base(cls: type) -> NoReturn:
         raise TypeError("type '_thread.lock' is not an acceptable base type")
@@ -430,10 +484,11 @@ def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[L
     ordering = scheduler.observer is not None
     if ordering:
         bound["_observer"] = scheduler.observer
-    lock = type("lock", (OrderingLock if ordering else Lock,), {**bound, "__init_subclass__": no_base})
-    return (
-        lock,
+    sentinel = type("Sentinel", (Sentinel,), bound)
+    return Primitives(
+        type("lock", (OrderingLock if ordering else Lock,), {**bound, "__init_subclass__": no_base}),
         type("RLock", (OrderingRLock if ordering else RLock,), bound),
         type("_local", (Local,), bound),
-        type("_ThreadHandle", (ThreadHandle,), {"_lock": lock, "__module__": "_thread", "__slots__": ()}),
+        sentinel,
+        type("_ThreadHandle", (ThreadHandle,), {"_sentinel": sentinel, "__module__": "_thread", "__slots__": ()}),
     )

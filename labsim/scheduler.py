@@ -155,7 +155,8 @@ class Scheduler:
     def __init__(
         self, seed: str, *, schedule: Schedule, switch: float, limit: float | None, trace: list[Event] | None
     ) -> None:
-        draws = Random(f"{seed}:schedule")
+        self._draws = draws = Random(f"{seed}:schedule")
+        self._first_draws = draws.getstate()
         self._random = draws.random
         self._getrandbits = draws.getrandbits
         if schedule not in get_args(Schedule):
@@ -196,6 +197,15 @@ class Scheduler:
         self.os_thread = get_ident()
         self.describe: Callable[[Any], str] = lambda _: ""  # which one an object is, for reports
         self.observer: Observer | None = None
+
+    def begin(self) -> None:
+        """The world has been made, in a number of events that depends on the Python. The program's begin here."""
+        self._draws.setstate(self._first_draws)
+        self.locks = 0
+        self.left = self.horizon = self._events = self._idle_at = self._until_switch = 0
+        if self.trace is not None:
+            self.trace.clear()
+        self._new_stretch()
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 

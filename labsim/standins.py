@@ -136,7 +136,7 @@ class StandIns:
     def _thread(self) -> ModuleType:
         """Threads and locks. Names that only some Pythons have are replaced where they exist."""
         s = self._scheduler
-        lock, rlock, local, handle_type = primitives_of(s)
+        lock, rlock, local, sentinel_type, handle_type = primitives_of(s)
 
         def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
             return s.start(function, args, kwargs or {}).number
@@ -153,7 +153,7 @@ class StandIns:
 
         def set_sentinel() -> Any:
             """A lock that is released when the current thread has ended: how `Thread.join` waits up to 3.12."""
-            sentinel = lock()
+            sentinel = sentinel_type()
             s.current.on_end.append(sentinel)
             return sentinel
 
@@ -437,11 +437,25 @@ class StandIns:
                 s.observer.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
             return flag
 
+        def is_alive(thread: Any) -> bool:
+            """With the scheduling points that it has in later Pythons."""
+            assert thread._initialized, "Thread.__init__() not called"
+            if not thread._started.is_set():
+                return False
+            thread._wait_for_tstate_lock(False)
+            return not thread._is_stopped
+
         threading._make_invoke_excepthook = lambda: invoke_excepthook
         threading.Event.is_set = is_set
         for cls in (threading.Thread, threading.Condition, threading.Event):
             _number(cls)
-        _unordered(threading)
+        # Each thread takes these as it starts and ends, which and how often depends on the Python. No other thread can
+        # run meanwhile, as no scheduling point lies between their acquire and release: they need not lock.
+        for name in ("_active_limbo_lock", "_shutdown_locks_lock"):
+            if hasattr(threading, name):
+                setattr(threading, name, _NoLock())
+        if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # up to 3.12
+            threading.Thread.is_alive = is_alive
         # Kept for fork and for the end of the process; up to 3.12 each start would look at every thread's lock.
         threading._dangling = threading._shutdown_locks = _Forgetful()
 
@@ -515,6 +529,21 @@ def _unordered(module: ModuleType) -> None:
     for lock in vars(module).values():
         if isinstance(lock, Ordering):
             lock.order = UNORDERED
+
+
+class _NoLock:
+    """In place of a lock that nobody ever waits for."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return True
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class _Through(ModuleType):

@@ -107,6 +107,7 @@ class World:
         self._collect = gc.isenabled()
         gc.disable()  # see COLLECT_EVENTS in labsim.scheduler
         self._importer.load_dotted("threading")  # now, because it takes the thread it is made in for the main thread
+        self._scheduler.begin()
         return self
 
     def __exit__(

@@ -39,6 +39,7 @@ DIFFERENCES = {
     "test_thread.LockTests.test_repr": _NAMES,
     "test_threading.ThreadTests.test_PyThreadState_SetAsyncExc": "A world's idents are not those of OS threads.",
     "test_threading.ThreadTests.test_disallow_instantiation": "What makes a lock is the type of locks itself.",
+    "test_threading.ThreadTests.test_tstate_lock": "It looks into how Threads know of their end, as they did up to 3.12.",
     "test_threading.ThreadTests.test_shutdown_locks": "A world does not wait for its threads when it is left.",
     "test_threading.CRLockTests.test_locked_repr": _NAMES,
     "test_threading.CRLockTests.test_repr": _NAMES,

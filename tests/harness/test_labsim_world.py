@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -315,6 +316,70 @@ def test_a_trace_is_the_same_in_every_process(tmp_path: Path) -> None:
     assert len(first) > 1000
     assert compare(first, second) is None
     assert compare(first, third) is None
+
+
+WITHOUT_POOLS = """
+import queue, random, threading, time
+
+def main():
+    lock, condition, barrier, gone = threading.Lock(), threading.Condition(), threading.Barrier(3), threading.Event()
+    def work(n):
+        for _ in range(3):
+            with lock: time.sleep(random.uniform(0, 0.01))
+            barrier.wait()
+        with condition: condition.notify()
+    def collect(q):
+        while q.get() is not None: pass
+        gone.set()
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for thread in threads: thread.start()
+    with condition: condition.wait(0.05)
+    for thread in threads:
+        while thread.is_alive(): time.sleep(0.001)
+        thread.join()
+        thread.is_alive()
+    threading.Timer(0.1, work, (3,)).start()
+    q = queue.Queue(2)
+    threading.Thread(target=collect, args=(q,), daemon=True).start()
+    for item in random.sample(range(9), 9): q.put(item)
+    q.put(None)
+    gone.wait()
+"""
+
+ANOTHER_PYTHON = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from labsim import World
+folder = Path(sys.argv[2])
+with World("python", fresh=[folder], trace=True) as world:
+    world.run(world.load("program", folder / "program.py").main)
+print(json.dumps(world.trace))
+"""
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+def test_a_trace_is_the_same_in_every_version_of_python(tmp_path: Path, version: str) -> None:
+    """But for programs with pools, whose workers take other locks in 3.12 than in 3.11.
+
+    Looks for the Python on PATH, and in the folders that LABSIM_PYTHONS names (of virtual environments, say).
+    """
+    if version == f"3.{sys.version_info.minor}":
+        return
+    python = shutil.which(f"python{version}", path=os.environ.get("LABSIM_PYTHONS")) or shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "-c", "import greenlet"], capture_output=True, check=False).returncode:
+        pytest.skip(f"there is no Python {version} with greenlet on PATH or in LABSIM_PYTHONS")
+    (tmp_path / "program.py").write_text(WITHOUT_POOLS)
+    first, second = (
+        json.loads(
+            subprocess.run(
+                [interpreter, "-c", ANOTHER_PYTHON, str(REPOSITORY), str(tmp_path)], check=True, capture_output=True
+            ).stdout
+        )
+        for interpreter in (sys.executable, python)
+    )
+    assert len(first) > 200
+    assert compare(first, second) is None
 
 
 def test_the_order_of_a_set_of_strings_is_found(tmp_path: Path) -> None:
