@@ -17,9 +17,9 @@ What holds in a world:
   locks: conditions, events, queues, pools), thread start, sleep, and look at a clock or at a thread that has not ended.
   Between these points no other thread can run.
 - The same seed and the same program give the same run, event by event, in any process and on any machine; programs that
-  take order from a set of strings, or chance from the operating system, do not (`labsim.trace.compare` tells). It is the
-  same in Python 3.11, 3.12 and 3.13, too, unless the program uses what the library does otherwise in these: the workers
-  of its thread pools, above all.
+  take order from a set of strings, or chance from the operating system, do not (`labsim.trace.compare` tells). Python
+  3.11, 3.12 and 3.13 have the same run, too, unless the program uses what the library does otherwise in these: the
+  workers of its thread pools, above all.
 - An uncaught exception in a thread goes to the world's own `threading.excepthook` (from a thread that was started
   through `_thread` to `sys.unraisablehook`, as always). Exceptions that are not Exception, with which pytest and Ctrl-C
   end a test, and what quitting a debugger raises, come out of `run` whichever thread they arrive in.

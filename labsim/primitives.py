@@ -5,8 +5,8 @@ to the thread that has waited longest, so nobody starves and nobody wakes in vai
 scheduling point, before the acquire and after the release: the places where another thread can make a difference.
 
 What orders threads happens here in few places: a `release` to the next `acquire` of the same lock; `Scheduler.start` to
-the first step in `Scheduler._run`; and a thread's end releases its `Sentinel`, which whoever joins it acquires. Conditions,
-events, semaphores, barriers, queues, timers and pools are the standard library's own, built on these.
+the first step in `Scheduler._run`; and a thread's end releases its `Sentinel`, which whoever joins it acquires.
+Conditions, events, semaphores, barriers, queues, timers and pools are the standard library's own, built on these.
 
 A world makes its own subclasses, with its scheduler as class attribute, so that `threading.Lock()` takes no argument.
 """

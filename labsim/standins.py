@@ -203,7 +203,8 @@ class StandIns:
             if isinstance(value, FunctionType):
                 value.__module__, value.__name__ = "_thread", name
         module = twin(_thread, **{name: value for name, value in replaced.items() if hasattr(_thread, name)})
-        del module._excepthook  # which knows the OS thread's ident only; `threading` has another in Python
+        # It knows the OS thread's ident only; without it, `threading` has another in Python.
+        module.__dict__.pop("_excepthook", None)
         return module
 
     def _time(self) -> ModuleType:
@@ -355,7 +356,9 @@ class StandIns:
         for name in ("cpu_count", "process_cpu_count"):
             if hasattr(os, name):
                 others[name] = lambda: _PROCESSORS
-        return twin(os, register_at_fork=lambda **_: None, **others)
+        if hasattr(os, "register_at_fork"):
+            others["register_at_fork"] = lambda **_: None
+        return twin(os, **others)
 
     def _logging(self) -> ModuleType:
         """The process's own, but for `logging.handlers`."""
