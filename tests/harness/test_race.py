@@ -219,7 +219,7 @@ RACY = {
         reply = self.reply
         if self.peers[peer].Call("Raft.RequestVote", args, reply):  # racy
             with self.mu:
-                if reply.VoteGranted and self.role is Role.CANDIDATE and self.currentTerm == args.Term:  # racy
+                if reply.VoteGranted and self.role is Role.CANDIDATE and self.currentTerm == args.Term:  # racy, in few seeds
                     self.votes += 1
                     self.becomeLeaderIfElected()
 """,
