@@ -388,9 +388,9 @@ class ThreadHandle:
 
 
 UNORDERED = ()
-"""The `order` of a lock that must not count as order: one in which the library guards its own lists, of threads say.
+"""The `order` of a lock that must not count as order: one in which the library guards its own lists, of pools say.
 
-Every thread takes those as it starts and ends. If they ordered anything, hardly any race would be left to find.
+Whoever uses any pool takes it. If it ordered anything, it would hide races that have nothing to do with it.
 """
 
 

@@ -9,7 +9,8 @@ What counts as order is what FastTrack says (Flanagan and Freund, PLDI 2009). On
 - and when steps between them are ordered in these ways.
 
 Everything in `threading`, `queue` and the pools is made of the world's locks, so it orders as it should. Time that
-passes orders nothing. Nor do the locks in which the library keeps its lists of threads: all threads take those.
+passes orders nothing. Nor do the locks in which the library guards its own lists, of threads and of pools: everybody
+takes those.
 
 Two accesses that are ordered are never reported. If two of a variable's accesses in this run are not, the variable is
 reported, whichever thread happened to come first; but not with each pair of places. Of what a thread does between two
