@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import CodeType, FrameType, MemberDescriptorType
+from types import CodeType, FrameType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
 
 __all__ = ["Name", "Taken", "attribute", "name_of", "taken"]
@@ -56,7 +56,7 @@ def name_of(lock: object, frames: Sequence[FrameType]) -> Name | None:
     """Of a lock, or of a Condition that has it: an attribute of an object at hand in the frames, or a variable."""
     for frame in frames:
         for value in frame.f_locals.values():
-            for name, part in getattr(value, "__dict__", {}).items():
+            for name, part in list(_variables(value).items()):
                 if _unwrapped(part) is lock and not isinstance(value, type):
                     return Name(name, value)
         for variables in (frame.f_locals, frame.f_globals):
@@ -68,8 +68,8 @@ def name_of(lock: object, frames: Sequence[FrameType]) -> Name | None:
 
 def attribute(obj: object, name: str) -> Any:
     """The value of an attribute, or None, without running any code of the program's."""
-    variables = getattr(obj, "__dict__", None)
-    if variables is not None and name in variables:
+    variables = _variables(obj)
+    if name in variables:
         return variables[name]
     for base in type(obj).__mro__:
         if name in vars(base):
@@ -81,6 +81,16 @@ def attribute(obj: object, name: str) -> Any:
         return found.__get__(obj) if isinstance(found, MemberDescriptorType) else None
     except AttributeError:
         return None
+
+
+def _variables(obj: object) -> Mapping[str, Any]:
+    """Its `__dict__`, unless its class has made that something else."""
+    for base in type(obj).__mro__:
+        found = vars(base).get("__dict__")
+        if found is not None:
+            is_real = isinstance(found, (GetSetDescriptorType, MemberDescriptorType))
+            return found.__get__(obj) if is_real else {}
+    return {}
 
 
 # --- source ---------------------------------------------------------------------------------------------------------

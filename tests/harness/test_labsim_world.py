@@ -526,6 +526,30 @@ def test_a_lock_taken_twice_in_one_line_is_told_to_be_an_rlock(program: Open) ->
         )
 
 
+def test_a_report_runs_no_code_of_the_programs(program: Open) -> None:
+    source = """
+        class Hostile:
+            __slots__ = ("lock",)
+            def __getattribute__(self, name): raise KeyboardInterrupt
+            def __eq__(self, other): raise KeyboardInterrupt
+            __hash__ = None
+        class Dict(dict):
+            def __contains__(self, name): raise KeyboardInterrupt
+            def items(self): raise KeyboardInterrupt
+        class Odd:
+            @property
+            def __dict__(self): raise KeyboardInterrupt
+        def main():
+            hostile, odd, names = Hostile(), Odd(), Dict()
+            lock = threading.Lock()
+            take = lock.acquire
+            take()
+            take()
+    """
+    with program(source) as (world, module), pytest.raises(Deadlock, match="waits in Lock.acquire of lock "):
+        world.run(module.main)
+
+
 def test_threads_that_wait_at_the_same_place_are_told_of_once(program: Open) -> None:
     source = """
         def wait(): threading.Event().wait()
