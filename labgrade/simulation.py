@@ -29,7 +29,7 @@ __tracebackhide__ = True
 
 SWITCH: dict[Schedule, float] = {"random": 0.1, "pct": 0.002}  # by priority, few switches reach deep
 
-# What a machine adds to the lab's own delays, without which bugs hide that live on late messages and split votes. In ns:
+# What a machine adds to the delays of the lab; bugs that live on late messages and split votes hide without it. In ns:
 # at least, and the mean of what comes on top. Go's round trips were measured to take 71 to 1,085 us, 141 to 256 in the
 # middle, and sleeps to end late by 50 us to milliseconds. A request and its reply cost one signal each. Starts are as
 # late as it takes for RPCs that are started together to overtake each other as goroutines do.

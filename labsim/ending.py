@@ -13,7 +13,21 @@ to change anything here:
 - The next exception is posted by C code alone (a partial of a ctypes function as `__init__`). Python code would be
   hit by what it just posted.
 - Whoever takes delivery first executes `Interrupt.__init__ = QUIET`, a plain store at which nothing can be raised, and
-  then `clear(os_thread, None)`, which is C, too. After these two nothing is under way.
+  then catches one last Interrupt, now a quiet one, which takes the place of whatever was posted and is raised no later
+  than as the call of `post`, which is C, returns:
+
+      Interrupt.__init__ = QUIET
+      try:
+          post(os_thread, Interrupt)
+      except Interrupt:
+          pass
+
+  After that nothing is under way. It stands where it is needed, as a function of its own would be hit at its first
+  step. (PyThreadState_SetAsyncExc can also take back what is posted. But CPython 3.11 then believes for ever that
+  something is to be delivered, and with a trace or profile function waits for it at the beginning of the next function
+  without end.)
+
+Trace functions written in Python would be hit, too, and CPython drops those that raise; `untraced` keeps them out.
 
 CPython 3.12 alone can be trapped: it takes an exception at a backward jump for one of the instruction before the jump's
 target, which may be inside the very `try` that is being left. There a monitor raises at each jump as well.
@@ -23,17 +37,18 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from threading import get_ident
-from types import CodeType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from greenlet import GreenletExit
 
 from labsim.stacks import frames_of_program
 
-__all__ = ["QUIET", "Ended", "Interrupt", "clear", "insist", "relax"]
+__all__ = ["QUIET", "Ended", "Interrupt", "ends_the_run", "insist", "post", "relax", "untraced"]
 
 
 class Ended(GreenletExit):
@@ -46,20 +61,17 @@ class Interrupt(Ended):
 
 QUIET: Any = Interrupt.__init__
 
-# Two prototypes of one C function: an exception type is posted as an object, and NULL takes back what is posted.
-_SET_ASYNC_EXC = ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
 _Post = ctypes.PYFUNCTYPE(None, ctypes.c_ulong, ctypes.py_object)
-_Clear = ctypes.PYFUNCTYPE(None, ctypes.c_ulong, ctypes.c_void_p)
-_post: Callable[[int, type[Interrupt]], None] = _Post(_SET_ASYNC_EXC)
-clear: Callable[[int, None], None] = _Clear(_SET_ASYNC_EXC)
+post: Callable[[int, type[Interrupt]], None] = _Post(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+"""Have the exception raised in an OS thread at its next safe point, in place of any that is still to be raised."""
 
 
 def insist(os_thread: int) -> None:
     """Raise Interrupt in `os_thread`, again and again until somebody takes delivery as described above."""
     if sys.version_info[:2] == (3, 12):
         _monitor_jumps(os_thread)
-    Interrupt.__init__ = staticmethod(partial(_post, os_thread, Interrupt))  # type: ignore[method-assign]
-    _post(os_thread, Interrupt)
+    Interrupt.__init__ = staticmethod(partial(post, os_thread, Interrupt))  # type: ignore[method-assign]
+    post(os_thread, Interrupt)
 
 
 def relax() -> None:
@@ -68,6 +80,38 @@ def relax() -> None:
         while _monitored:
             sys.monitoring.set_local_events(_TOOL, _monitored.pop(), 0)
         sys.monitoring.free_tool_id(_TOOL)
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """Take off the trace and profile functions that are written in Python, and put them on again.
+
+    Those in C (cProfile's, coverage's) stay: an Interrupt cannot hit them, and not all can be put on from Python.
+    """
+    tracer, profiler = sys.gettrace(), sys.getprofile()
+    if isinstance(tracer, (FunctionType, MethodType)):
+        sys.settrace(None)
+    if isinstance(profiler, (FunctionType, MethodType)):
+        sys.setprofile(None)
+    try:
+        yield
+    finally:
+        if isinstance(tracer, (FunctionType, MethodType)):
+            sys.settrace(tracer)
+        if isinstance(profiler, (FunctionType, MethodType)):
+            sys.setprofile(profiler)
+
+
+def ends_the_run(error: BaseException) -> bool:
+    """Whether an exception that escapes from a thread is none of the program's, and must come out of the world.
+
+    Such are Ctrl-C, and what pytest ends a test with: they are no Exceptions. Quitting a debugger raises two that are.
+    """
+    cls = type(error)
+    return not isinstance(error, Exception) or f"{cls.__module__}.{cls.__qualname__}" in _QUITS
+
+
+_QUITS = frozenset({"bdb.BdbQuit", "_pytest.outcomes.Exit"})
 
 
 _TOOL = 4  # none of those that have a meaning (debugger, coverage, profiler, optimizer)

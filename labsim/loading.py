@@ -31,12 +31,13 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from labsim.race import Cell, Detector
-from labsim.rewrite import MODULE_CELL, instrument
 from labsim.stacks import is_library
-from labsim.standins import AFRESH, REFUSED, REFUSED_PARTS, StandIns, twin
+from labsim.standins import AFRESH, REFUSED, REFUSED_PARTS, THREADS_ONLY, StandIns, twin
+
+if TYPE_CHECKING:
+    from labsim.race import Detector
 
 __all__ = ["Importer"]
 
@@ -59,7 +60,6 @@ class Importer:
         fresh: Sequence[Path],
         stand_ins: StandIns,
         refuse: Callable[[str], NoReturn],
-        watch: Callable[[str], bool],
         detector: Detector | None,
     ) -> None:
         self.modules: dict[str, ModuleType] = {}
@@ -72,7 +72,6 @@ class Importer:
         self._shared: set[str] = set()  # names found to be none of ours
         self._before: dict[str, ModuleType | None] = {}  # what sys.modules said, by name, before we changed it
         self._builtins = {**vars(builtins), "__import__": self.import_}
-        self._watch = watch
         self._detector = detector
         self._watched_builtins = self._builtins
         if detector is not None:
@@ -95,7 +94,9 @@ class Importer:
         module = self.modules.get(name)
         if module is None:
             top = name.partition(".")[0]
-            if name in REFUSED_PARTS or (top in REFUSED and not _is_library(globals)):
+            if name in REFUSED_PARTS or (
+                top in REFUSED and not _is_library(globals) and not _only_threads(name, fromlist)
+            ):
                 self._refuse(f"import {name}")
             if not self._is_ours(top):
                 return _real_import(name, globals, locals, fromlist or (), 0)
@@ -218,17 +219,19 @@ class Importer:
         if spec.origin is not None and not isinstance(spec.loader, SourceFileLoader):
             return importlib.import_module(name)  # compiled, inside a fresh package
         module = _empty_module(spec)
-        watched = public and spec.origin is not None and self._detector is not None and self._watch(spec.origin)
-        module.__dict__["__builtins__"] = self._watched_builtins if watched else self._builtins
-        if watched:
-            module.__dict__[MODULE_CELL] = Cell(name, module=True)
+        detector = self._detector
+        if not public or spec.origin is None or detector is None or not detector.watches(spec.origin):
+            detector = None
+        module.__dict__["__builtins__"] = self._watched_builtins if detector is not None else self._builtins
+        if detector is not None:
+            module.__dict__.update(detector.variables(name))
         self.modules[name] = module
         if public:
             self._before.setdefault(name, sys.modules.get(name))
             sys.modules[name] = module
         try:
             if spec.origin is not None:
-                exec(_code(name, spec.origin, rewritten=watched), module.__dict__)
+                exec(_code(name, spec.origin, detector), module.__dict__)
             touch = self._touches.get(name)
             if touch is not None:
                 touch(module)
@@ -281,6 +284,13 @@ def _absolute(name: str, globals: Mapping[str, Any], level: int) -> str:
     return f"{parts[0]}.{name}" if name else str(parts[0])
 
 
+def _only_threads(name: str, fromlist: Sequence[str] | None) -> bool:
+    """Whether an import from a refused package asks only for what is nothing but threads."""
+    if name == "multiprocessing":
+        return bool(fromlist) and THREADS_ONLY.issuperset(fromlist or ())
+    return name in AFRESH
+
+
 def _is_library(importer: Mapping[str, Any] | None) -> bool:
     """The needs of the library's own files are their own business."""
     return importer is not None and "__file__" in importer and is_library(importer["__file__"])
@@ -327,14 +337,14 @@ def _exec_remembering(source: str, globals: dict[str, Any], locals: dict[str, An
 _compiled: dict[tuple[str, bool], tuple[tuple[int, int], CodeType]] = {}
 
 
-def _code(name: str, path: str, rewritten: bool = False) -> CodeType:
+def _code(name: str, path: str, detector: Detector | None) -> CodeType:
     """The file's code, from memory when the file has not changed, else from its .pyc or its source."""
     stat = os.stat(path)
     version = stat.st_mtime_ns, stat.st_size
-    known = _compiled.get((path, rewritten))
+    known = _compiled.get((path, detector is not None))
     if known is not None and known[0] == version:
         return known[1]
-    code = instrument(path) if rewritten else SourceFileLoader(name, path).get_code(name)
+    code = detector.code(path) if detector is not None else SourceFileLoader(name, path).get_code(name)
     assert code is not None
-    _compiled[path, rewritten] = version, code
+    _compiled[path, detector is not None] = version, code
     return code

@@ -5,8 +5,8 @@ to the thread that has waited longest, so nobody starves and nobody wakes in vai
 scheduling point, before the acquire and after the release: the places where another thread can make a difference.
 
 What orders threads happens here in few places: a `release` to the next `acquire` of the same lock; `Scheduler.start` to
-the first step in `Scheduler._run`; and a thread's end releases the lock that whoever joins it acquires. Conditions,
-events, semaphores, barriers, queues, timers and pools are the standard library's own, built on these.
+the first step in `Scheduler._run`; and a thread's end releases its `Sentinel`, which whoever joins it acquires.
+Conditions, events, semaphores, barriers, queues, timers and pools are the standard library's own, built on these.
 
 A world makes its own subclasses, with its scheduler as class attribute, so that `threading.Lock()` takes no argument.
 """
@@ -17,10 +17,10 @@ import sys
 from collections import deque
 from threading import TIMEOUT_MAX
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
-from labsim.scheduler import SECOND, Scheduler, SimThread
+from labsim.scheduler import SECOND, Observer, Scheduler, SimThread
 from labsim.stacks import LABSIM, is_library
 
 __all__ = ["UNORDERED", "Local", "Lock", "Ordering", "RLock", "ThreadHandle", "primitives_of"]
@@ -145,8 +145,8 @@ class RLock(_Handed):
 
     _kind = "RLock"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()  # the C class, too, pays no attention to arguments
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -225,7 +225,7 @@ class Local:
     _scheduler: ClassVar[Scheduler]
 
     __arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    __dicts: WeakKeyDictionary[SimThread, dict[str, Any]]
+    __dicts: _LocalData
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Local:
         if (args or kwargs) and cls.__init__ is object.__init__:
@@ -233,7 +233,8 @@ class Local:
         self = object.__new__(cls)
         mine: dict[str, Any] = {}
         object.__setattr__(self, "_Local__arguments", (args, kwargs))
-        object.__setattr__(self, "_Local__dicts", WeakKeyDictionary({cls._scheduler.current: mine}))
+        object.__setattr__(self, "_Local__dicts", _LocalData(self))
+        _give_dict(self, cls._scheduler.current, mine)
         object.__setattr__(self, "__dict__", mine)
         return self
 
@@ -242,12 +243,19 @@ class Local:
         return object.__getattribute__(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
+        _refuse_dict(self, name)
         _use_own_dict(self)
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        _refuse_dict(self, name)
         _use_own_dict(self)
         object.__delattr__(self, name)
+
+
+def _refuse_dict(local: Local, name: str) -> None:
+    if name == "__dict__":
+        raise AttributeError(f"{type(local).__name__!r} object attribute '__dict__' is read-only")
 
 
 def _use_own_dict(local: Local) -> None:
@@ -256,7 +264,8 @@ def _use_own_dict(local: Local) -> None:
     thread = type(local)._scheduler.current
     mine = dicts.get(thread)
     if mine is None:
-        mine = dicts[thread] = {}
+        mine = {}
+        _give_dict(local, thread, mine)
         object.__setattr__(local, "__dict__", mine)
         args, kwargs = object.__getattribute__(local, "_Local__arguments")
         type(local).__init__(local, *args, **kwargs)
@@ -264,43 +273,134 @@ def _use_own_dict(local: Local) -> None:
     object.__setattr__(local, "__dict__", mine)
 
 
+class _LocalData(WeakKeyDictionary[SimThread, dict[str, Any]]):
+    """The attributes of a Local, for each thread."""
+
+    def __init__(self, local: Local) -> None:
+        super().__init__()
+        self._local = ref(local)
+
+    def forget(self, thread: SimThread) -> None:
+        values, local = self.pop(thread, None), self._local()
+        if local is not None and object.__getattribute__(local, "__dict__") is values:
+            object.__setattr__(local, "__dict__", {})
+
+
+def _give_dict(local: Local, thread: SimThread, mine: dict[str, Any]) -> None:
+    """Until the local or the thread ends, whichever is first."""
+    dicts = object.__getattribute__(local, "_Local__dicts")
+    dicts[thread] = mine
+    if thread.local_data is None:
+        thread.local_data = WeakValueDictionary()
+    thread.local_data[id(dicts)] = dicts
+
+
+class Sentinel(_Handed):
+    """The end of a thread, to wait for: a lock that its thread holds while it lives, and everybody has afterwards.
+
+    Up to 3.12 a Thread acquires it as it begins, and joining is to acquire and release it. From 3.13 on it is inside a
+    ThreadHandle. So that a run is the same in both, only a look at a thread that has not ended is a scheduling point.
+    """
+
+    __slots__ = ("ended", "made", "order")
+
+    _kind = "the end of a thread"
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._holder: SimThread | None = None
+        self._waiters: deque[SimThread] | None = None
+        self.ended = False
+        self.order: Any = None
+        self.made = None
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        s = self._scheduler
+        if self._holder is None and not self.ended:
+            self._holder = s.current
+            return True
+        if self.locked() and not self._wait(blocking, timeout):
+            return False
+        if s.observer is not None:
+            s.observer.follows(self)
+        return True
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        """The thread has ended; or somebody has who joined it."""
+        if self.ended:
+            return
+        self.ended = True
+        self._holder = None
+        s = self._scheduler
+        if s.observer is not None:
+            s.observer.released(self)
+        for thread in self._waiters or ():
+            s.wake(thread, signalled=True)
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def locked(self) -> bool:
+        if not self.ended:
+            s = self._scheduler
+            s.left -= 1
+            if s.left <= 0:
+                s.point("look at", self)
+        return not self.ended
+
+
 class ThreadHandle:
     """What `threading.Thread` of 3.13 and later holds of its thread: done or not, and a way to wait for it."""
 
-    __slots__ = ("__weakref__", "_running", "ident")
+    __slots__ = ("__weakref__", "_end", "ident")
 
-    _lock: ClassVar[type[Lock]]
+    _sentinel: ClassVar[type[Sentinel]]
 
     def __init__(self) -> None:
-        self.ident: int | None = None
-        self._running = self._lock()
+        self.ident = 0
+        self._end = self._sentinel()
 
     def begin(self, thread: SimThread) -> None:
         self.ident = thread.number
-        self._running._holder = thread
-        thread.on_end.append(self._running)
+        self._end._holder = thread
+        thread.on_end.append(self._end)
 
     def is_done(self) -> bool:
-        return self.ident is not None and not self._running.locked()
+        if not self.ident or self._end.locked():
+            return False
+        return self._end.acquire(False)
 
     def join(self, timeout: float | None = None) -> None:
-        if self.ident is None:
+        if not self.ident:
             raise RuntimeError("thread not started")
-        if self._running.acquire(True, -1 if timeout is None or timeout < 0 else timeout):
-            self._running.release()
+        if self._end.holder() is self._end._scheduler.current:
+            raise RuntimeError("Cannot join current thread")
+        self._end.acquire(True, -1 if timeout is None or timeout < 0 else timeout)
 
     def _set_done(self) -> None:
-        self._running._at_fork_reinit()
+        if not self.ident:
+            raise RuntimeError("thread not started")
+        self._end.release()
+
+    def __repr__(self) -> str:
+        return f"<_thread._ThreadHandle object: ident={self.ident}>"
 
 
 UNORDERED = ()
-"""The `order` of a lock that says nothing about the program: one of the library's own books."""
+"""The `order` of a lock that must not count as order: one in which the library guards its own lists, of pools say.
+
+Whoever uses any pool takes it. If it ordered anything, it would hide races that have nothing to do with it.
+"""
 
 
 class Ordering(_Handed):
-    """A lock that tells the world's race detector (labsim.race) what it orders."""
+    """A lock that tells the world's observer, a race detector, what it orders."""
 
     __slots__ = ()
+
+    _observer: ClassVar[Observer]
 
     if TYPE_CHECKING:  # the slots are those of the classes below, as only one base of a class may have any
         order: Any  # the releaser's epoch and clock at the last release
@@ -313,13 +413,13 @@ class Ordering(_Handed):
 
     def release(self) -> None:
         if self.order is not UNORDERED and self._is_let_go():
-            self._scheduler.detector.released(self)  # before anybody else can have it
+            self._observer.released(self)  # before anybody else can have it
         super().release()  # type: ignore[misc]
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         taken: bool = super().acquire(blocking, timeout)  # type: ignore[misc]
         if taken and self.order is not UNORDERED:
-            self._scheduler.detector.acquired(self)
+            self._observer.acquired(self)
         return taken
 
     __enter__ = acquire
@@ -338,6 +438,9 @@ class OrderingLock(Ordering, Lock):
 class OrderingRLock(Ordering, RLock):
     __slots__ = ("made", "order")
 
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
     def _is_let_go(self) -> bool:
         return self._holder is self._scheduler.current and self._count == 1
 
@@ -349,7 +452,9 @@ class OrderingRLock(Ordering, RLock):
     __enter__ = acquire
 
 
-_MAKERS = frozenset({"Condition.__init__", "Ordering.__init__", "RLock", "Semaphore.__init__"})
+_MAKERS = frozenset(
+    {"Condition.__init__", "Ordering.__init__", "OrderingRLock.__init__", "RLock", "Semaphore.__init__"}
+)
 
 
 def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
@@ -361,14 +466,30 @@ def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
     return frame.f_code, frame.f_lasti
 
 
-def primitives_of(scheduler: Scheduler) -> tuple[type[Lock], type[RLock], type[Local], type[ThreadHandle]]:
-    """The four classes, bound to a world."""
+class Primitives(NamedTuple):
+    """The classes, bound to a world."""
+
+    lock: type[Lock]
+    rlock: type[RLock]
+    local: type[Local]
+    sentinel: type[Sentinel]
+    handle: type[ThreadHandle]
+
+
+def primitives_of(scheduler: Scheduler) -> Primitives:
+
+    def no_base(cls: type) -> NoReturn:
+        raise TypeError("type '_thread.lock' is not an acceptable base type")
+
     bound: dict[str, Any] = {"_scheduler": scheduler, "__module__": "_thread", "__slots__": ()}
-    ordering = scheduler.detector is not None
-    lock = type("lock", (OrderingLock if ordering else Lock,), bound)
-    return (
-        lock,
+    ordering = scheduler.observer is not None
+    if ordering:
+        bound["_observer"] = scheduler.observer
+    sentinel = type("Sentinel", (Sentinel,), bound)
+    return Primitives(
+        type("lock", (OrderingLock if ordering else Lock,), {**bound, "__init_subclass__": no_base}),
         type("RLock", (OrderingRLock if ordering else RLock,), bound),
         type("_local", (Local,), bound),
-        type("_ThreadHandle", (ThreadHandle,), {"_lock": lock, "__module__": "_thread", "__slots__": ()}),
+        sentinel,
+        type("_ThreadHandle", (ThreadHandle,), {"_sentinel": sentinel, "__module__": "_thread", "__slots__": ()}),
     )

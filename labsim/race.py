@@ -1,13 +1,21 @@
 """Finds data races in a world: two accesses to one variable, one of them a write, that nothing orders.
 
-What orders is what FastTrack says (Flanagan and Freund, PLDI 2009): what a thread does is ordered; a release of a lock
-comes before its next acquire; the start of a thread before its first step; its end before a join returns. Everything in
-`threading`, `queue` and the pools stands on the world's locks, so it orders as it should. Time that passes orders
-nothing, and neither do the locks that the library keeps for its own books.
+What counts as order is what FastTrack says (Flanagan and Freund, PLDI 2009). One step comes before another
 
-What is reported is a race in the run that was seen, whichever thread happened to come first; accesses that are ordered
-are never reported, and every variable that had a race is. Of the accesses that race on one variable only some pairs are
-named: of a thread's accesses between two releases the first, and of earlier ones those that no later one stands for.
+- when one thread does both, in this order;
+- when the one releases a lock, and the other is the next acquire of that lock;
+- when the one starts a thread, and the other is that thread's first step;
+- when the one is a thread's last step, and the other is the return of a join of that thread;
+- and when steps between them are ordered in these ways.
+
+Everything in `threading`, `queue` and the pools is made of the world's locks, so it orders as it should. Time that
+passes orders nothing. Nor do the locks in which the library guards its own lists, of threads and of pools: everybody
+takes those.
+
+Two accesses that are ordered are never reported. If two of a variable's accesses in this run are not, the variable is
+reported, whichever thread happened to come first; but not with each pair of places. Of what a thread does between two
+releases only its first read and its first write of the variable are compared with what others do, and only with the
+last write and the reads since.
 
 A variable is an attribute of an object, a module or a class; a variable that functions share; an element of a list; the
 order and number of a list's elements; a dict, a set or a deque as a whole. `labsim.rewrite` has the program tell of
@@ -25,25 +33,25 @@ from __future__ import annotations
 
 import enum
 import linecache
-import os
 import re
 import sys
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import le
 from random import Random
 from types import CodeType, FrameType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
+from labsim.holding import attribute
 from labsim.primitives import Local
-from labsim.rewrite import HELPERS, MODULE_CELL, OF_CONTAINERS, PREFIX
+from labsim.races import Access, Race, shorter, shown
+from labsim.rewrite import HELPERS, MODULE_CELL, OF_CONTAINERS, PREFIX, instrument
 from labsim.scheduler import Scheduler, SimThread, stretches
 from labsim.stacks import LABSIM, is_library
 
-__all__ = ["Access", "Detector", "Race"]
+__all__ = ["Detector", "Race"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -58,82 +66,6 @@ _DEAD = 64  # slots of dead threads that are tried for a new one
 _MOST_RACES = 100  # in one world: a program without any locks has enough with these
 
 _Stack = list[Any]  # code and instruction of each frame, innermost first, in turns
-
-
-# --- what is reported ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Access:
-    """One side of a race."""
-
-    write: bool
-    thread: str
-    file: str
-    line: int
-    function: str
-    source: str
-    stack: list[str]  # from the access outwards, each frame as "file:line in function"
-    locks: list[str]  # that the thread held
-    started: str  # where its thread was started, "" for the main thread
-
-    @property
-    def place(self) -> str:
-        return _shown((self.file, self.line, self.function))
-
-
-@dataclass(frozen=True)
-class Race:
-    """Two accesses in the order in which they came, by chance."""
-
-    variable: str  # such as "Raft.log"
-    owner: str  # which one, in the words of the world's `describe`; perhaps ""
-    kind: str  # "flag", "container" or "variable"
-    first: Access
-    second: Access
-
-    @property
-    def summary(self) -> str:
-        """One line, whichever access came first: the variable, and the two places, the one without a lock before."""
-        accesses = sorted(self._accesses(), key=lambda a: (bool(a.locks), a.file, a.line))
-        places = " / ".join(f"{'write' if a.write else 'read'} in {a.function}, line {a.line}" for a in accesses)
-        return f"{self.variable}: {places}"
-
-    def plainness(self) -> tuple[int, int]:
-        """For sorting: first what is easiest to understand, a variable that one side accesses without any lock."""
-        unlocked = sum(not a.locks for a in self._accesses())
-        return self.kind == "flag", (2, 0, 1)[unlocked]
-
-    def _accesses(self) -> tuple[Access, Access]:
-        return self.first, self.second
-
-    def __str__(self) -> str:
-        lines = [f"DATA RACE on {self.variable}{f' of {self.owner}' if self.owner else ''}"]
-        for access, when in zip(self._accesses(), ("", "unordered with the "), strict=True):
-            held = f"holding {' and '.join(access.locks)}" if access.locks else "holding no lock"
-            lines += [
-                f"  {when}{'write' if access.write else 'read'} by {access.thread}, {held}:",
-                f"    {access.place}",
-                f"      {access.source}",
-                *(f"    called at {place}" for place in access.stack[1:]),
-            ]
-        started = {a.thread: a.started for a in self._accesses()}
-        lines += [f"  {thread} was started at {place}" for thread, place in started.items() if place]
-        return "\n".join([*lines, f"  {self._advice()}"])
-
-    def _advice(self) -> str:
-        unlocked = [a for a in self._accesses() if not a.locks]
-        if len(unlocked) == 1:
-            advice = f"Take the lock for the access in {unlocked[0].function}, too."
-        elif unlocked:
-            advice = "Let both hold the same lock."
-        else:
-            advice = "Each holds a lock, but not the same one: only one lock can guard a variable."
-        if self.kind == "flag":
-            return f"{advice} For a flag that one thread sets and others look at, a threading.Event does without."
-        if self.kind == "container":
-            return f"{advice} What must outlive the lock is to be a copy that was made under it."
-        return advice
 
 
 # --- what is remembered ---------------------------------------------------------------------------------------------
@@ -164,7 +96,9 @@ class Actor:
         self.slot = slot
         self.epoch = clock[slot]
         self.clock = clock
-        self.learned = learned  # epochs of releases: who knows of these knows all that `clock` does, but for `epoch`
+        # The releases that `clock` was learnt from. Another thread that comes after all of these knows everything that
+        # this one does, except what this one has done itself.
+        self.learned = learned
         self.held: tuple[Any, ...] = ()  # locks
         self.last = 0  # the epoch of its last access
         self.started = started
@@ -299,7 +233,7 @@ class Detector:
         self._kinds: dict[type, int] = {}
         self._mutating: dict[type, frozenset[str]] = {}
         scheduler.main.actor = Actor(scheduler.main, 0, [_NEXT], [], None)
-        scheduler.detector = self
+        scheduler.observer = self
 
     def close(self) -> None:
         self._shadows.clear()
@@ -360,6 +294,18 @@ class Detector:
         actor.epoch += _NEXT
         actor.clock[actor.slot] = actor.epoch
 
+    # -- the program ------------------------------------------------------------------------------------------------
+
+    def watches(self, path: str) -> bool:
+        return self._watch(path)
+
+    def code(self, path: str) -> CodeType:
+        """Of a file that is watched: rewritten, to be executed with `helpers` and `variables` at hand."""
+        return instrument(path)
+
+    def variables(self, module: str) -> dict[str, object]:
+        return {MODULE_CELL: Cell(module, module=True)}
+
     # -- what is accessed --------------------------------------------------------------------------------------------
 
     def helpers(self) -> dict[str, Callable[..., Any]]:
@@ -414,7 +360,7 @@ class Detector:
 
         def augment(obj: Any, name: str) -> Any:
             write(obj, name)
-            value = _attribute(obj, name)
+            value = attribute(obj, name)
             if value is not None:
                 self._change(value)
             return obj
@@ -898,9 +844,9 @@ class Detector:
             line,
             function,
             linecache.getline(file, line).strip(),
-            [_shown(place) for place in self._up_to_outside(places)],
+            [shown(place) for place in self._up_to_outside(places)],
             [_name_of_lock(*lock.made) for lock in held if self._watch(lock.made[0].co_filename)],
-            _shown(started[0]) if started else "",
+            shown(started[0]) if started else "",
         )
 
     def _places(self, stack: _Stack, *, anywhere: bool = False) -> list[tuple[str, int, str]]:
@@ -928,13 +874,13 @@ class Detector:
             return f"{obj.__name__}.{name}", "", _kind_of_value(vars(obj).get(name))
         if isinstance(name, str) and name != "[]":
             cls = obj if isinstance(obj, type) else type(obj)
-            return f"{cls.__name__}.{name}", self._describe(obj), _kind_of_value(_attribute(obj, name))
+            return f"{cls.__name__}.{name}", self._describe(obj), _kind_of_value(attribute(obj, name))
         element = f"[{name}]" if isinstance(name, int) else ""
         for fields in list(self._shadows.values()):
             holder = fields.ref() if fields.kind == _INSTANCE else None
-            for attribute, value in getattr(holder, "__dict__", {}).items():
+            for variable, value in getattr(holder, "__dict__", {}).items():
                 if value is obj:
-                    return f"{type(holder).__name__}.{attribute}{element}", self._describe(holder), "container"
+                    return f"{type(holder).__name__}.{variable}{element}", self._describe(holder), "container"
         places = self._places(seen[1])
         where = f" used in {places[0][2]}" if places else ""
         return (
@@ -982,18 +928,6 @@ def _of_class(cls: type, name: str) -> Any:
     return None
 
 
-def _attribute(obj: Any, name: str) -> Any:
-    """The value of an attribute, without running any code of the program's."""
-    variables = getattr(obj, "__dict__", None)
-    if variables is not None and name in variables:
-        return variables[name]
-    found = _of_class(type(obj), name)
-    try:
-        return found.__get__(obj) if isinstance(found, MemberDescriptorType) else None
-    except AttributeError:
-        return None
-
-
 def _is_data(value: object) -> bool:
     """Whether what stands in a class or a module is a variable's value, and no function or the like."""
     return not (callable(value) or isinstance(value, ModuleType) or hasattr(type(value), "__get__"))
@@ -1029,22 +963,12 @@ def _line(code: CodeType, instruction: int) -> int:
     return code.co_firstlineno
 
 
-def _shown(place: tuple[str, int, str]) -> str:
-    return f"{_short(place[0])}:{place[1]} in {place[2]}"
-
-
-def _short(path: str) -> str:
-    """A path relative to where we are, if it lies below."""
-    here = os.path.join(os.getcwd(), "")
-    return path.removeprefix(here)
-
-
 def _name_of_lock(code: CodeType, instruction: int) -> str:
     """What the program calls a lock that it has made there: what it was assigned to."""
     line = _line(code, instruction)
     source = linecache.getline(code.co_filename, line)
     assigned = re.match(r"\s*(?:self\.)?([\w.]+)\s*(?::[^=]*)?=[^=]", source)
-    return assigned[1] if assigned else f"the lock made at {_short(code.co_filename)}:{line}"
+    return assigned[1] if assigned else f"the lock made at {shorter(code.co_filename)}:{line}"
 
 
 def _references_when_only_kept() -> int:

@@ -29,21 +29,33 @@ from __future__ import annotations
 
 import gc
 import heapq
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
-from threading import get_ident
+from threading import current_thread, get_ident
 from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from greenlet import getcurrent, greenlet
 
-from labsim.ending import QUIET, Ended, Interrupt, clear, insist
-from labsim.errors import Deadlock, Endless, SimulationError
+from labsim.ending import QUIET, Ended, Interrupt, ends_the_run, insist, post
+from labsim.errors import Deadlock, Endless, SimulationError, Unsupported
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
-__all__ = ["SECOND", "Schedule", "Scheduler", "SimThread", "Waitable", "Wakeups", "delays", "stretches"]
+__all__ = [
+    "AT_ONCE",
+    "SECOND",
+    "Observer",
+    "Schedule",
+    "Scheduler",
+    "SimThread",
+    "Waitable",
+    "Wakeups",
+    "delays",
+    "stretches",
+]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -65,6 +77,8 @@ class Wakeups:
     signal: tuple[int, int] = (0, 0)  # of a thread that waited for another one
     timer: tuple[int, int] = (0, 0)  # after a sleep, or a wait that has timed out
 
+
+AT_ONCE = Wakeups()
 
 SECOND = 1_000_000_000  # the clock counts whole nanoseconds: sums of floats would depend on their order
 
@@ -95,6 +109,32 @@ class Waitable(Protocol):
         """The thread that could end the waiting, for the report of a deadlock."""
 
 
+class LocalData(Protocol):
+    """What a `threading.local` keeps for each thread."""
+
+    def forget(self, thread: SimThread) -> None:
+        """The thread has ended."""
+
+
+class Observer(Protocol):
+    """Who is told of all that orders what threads do: a race detector. It is always the current thread that does it."""
+
+    def started(self, thread: SimThread) -> None:
+        """The current thread has made another one, which has not run yet."""
+
+    def ended(self, thread: SimThread) -> None:
+        """The thread has run to its end."""
+
+    def released(self, lock: Any) -> None:
+        """The current thread is about to let go of a lock, an `Ordering` of labsim.primitives."""
+
+    def acquired(self, lock: Any) -> None:
+        """The current thread has got a lock."""
+
+    def follows(self, lock: Any) -> None:
+        """The current thread has seen what was done before the lock's last release, without acquiring it."""
+
+
 class SimThread:
     """One simulated thread. `number` counts from 1, the main thread; it is also the thread's ident in the world."""
 
@@ -102,6 +142,7 @@ class SimThread:
         "__weakref__",
         "actor",
         "greenlet",
+        "local_data",  # of the threading.locals that it has used; None before the first
         "number",
         "on_end",  # locks to release when the thread has ended: whoever joins it waits for one of these
         "priority",  # who goes first with schedule="pct"
@@ -114,13 +155,14 @@ class SimThread:
     )
 
     greenlet: greenlet
-    actor: Any  # what a race detector knows of it, if there is one
+    actor: Any  # what the observer knows of it, if there is one
 
     def __init__(self, number: int, python: Any = None) -> None:
         self.number = number
         self.python = python
         self.priority = 0.0
         self.on_end: list[Any] = []
+        self.local_data: MutableMapping[int, LocalData] | None = None
         self.refusals = 0
         self.starter: SimThread | None = None
         self.timer = 0
@@ -154,7 +196,8 @@ class Scheduler:
         self._begun_late = delays(*wakeups.start)
         self._woken_late = delays(*wakeups.signal)
         self._delay_bits = Random(f"{seed}:wakeups").getrandbits
-        draws = Random(f"{seed}:schedule")
+        self._draws = draws = Random(f"{seed}:schedule")
+        self._first_draws = draws.getstate()
         self._random = draws.random
         self._getrandbits = draws.getrandbits
         if schedule not in get_args(Schedule):
@@ -193,8 +236,17 @@ class Scheduler:
         self.closed = False
         self.watched = False  # whether somebody is there to take delivery of what `insist` posts (labsim.watchdog)
         self.os_thread = get_ident()
-        self.detector: Any = None  # of races (labsim.race); told when threads start and end
-        self.on_crash: Callable[[BaseException], None] | None = None  # for an exception no threading.Thread has seen
+        self.describe: Callable[[Any], str] = lambda _: ""  # which one an object is, for reports
+        self.observer: Observer | None = None
+
+    def begin(self) -> None:
+        """The world has been made, in a number of events that depends on the Python. The program's begin here."""
+        self._draws.setstate(self._first_draws)
+        self.locks = 0
+        self.left = self.horizon = self._events = self._idle_at = self._until_switch = 0
+        if self.trace is not None:
+            self.trace.clear()
+        self._new_stretch()
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
@@ -274,6 +326,8 @@ class Scheduler:
 
     def point(self, what: str, on: object = "") -> None:
         """A scheduling point at which the stretch has run out: perhaps let another thread run first."""
+        if get_ident() != self.os_thread:
+            self._refuse_real_thread(on)
         if self.over:
             self._refuse()
             return
@@ -309,6 +363,8 @@ class Scheduler:
 
     def block(self, on: Waitable | None, timeout: int | None) -> bool:
         """Stop the current thread until `wake` (true) or until `timeout` nanoseconds have passed (false)."""
+        if get_ident() != self.os_thread:
+            self._refuse_real_thread(on)
         me = self.current
         me.waits_for = on
         me.woken = False
@@ -323,7 +379,7 @@ class Scheduler:
         heapq.heappush(self.timers, (self.horizon - self.left * self.creep + duration, thread.timer, thread))
 
     def wake(self, thread: SimThread, signalled: bool) -> None:
-        """The thread has what it waits for. It can run now or, if another one has signalled it, when it has woken up."""
+        """The thread has what it waits for. It can run now or, if it was signalled by another, when it has woken up."""
         if thread.timer:
             self._cancel_timer(thread)
         thread.waits_for = None
@@ -333,8 +389,8 @@ class Scheduler:
         else:
             self.ready.append(thread)
 
-    def begin(self) -> None:
-        """A new thread has told its starter that it runs; it comes to its own function when it has woken up."""
+    def has_begun(self) -> None:
+        """The current thread, a new one, has told its starter so. It comes to its own function when it has woken up."""
         me = self.current
         me.starter = None
         if self._begun_late:
@@ -390,7 +446,7 @@ class Scheduler:
             if other.greenlet:
                 other.greenlet.switch()  # and somebody has switched back, after setting `current`
             else:
-                self._beginner.switch(other)
+                self._beginner.switch([other])
             if self.over:
                 self._refuse(blocking=True)
 
@@ -416,38 +472,45 @@ class Scheduler:
         self.ready.append(thread)
         if handle is not None:
             handle.begin(thread)
-        if self.detector is not None:
-            self.detector.started(thread)
+        if self.observer is not None:
+            self.observer.started(thread)
         self.left -= 1
         if self.left <= 0:
             self.point("start", thread.name)
         return thread
 
-    def _begin(self, thread: SimThread) -> NoReturn:
+    def _begin(self, begun: list[SimThread]) -> NoReturn:
         """The life of the greenlet from which all others begin.
 
         A greenlet begins as deep in Python's recursion as the one that first switches to it. Timers that start Timers
         would reach the limit, each a little deeper than the last.
+
+        Threads are handed over in lists, which are emptied, so that nothing of a thread is kept here once it has ended.
         """
         while True:
-            thread = thread.greenlet.switch()
+            begun = begun.pop().greenlet.switch()
 
     def _run(
         self, thread: SimThread, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> SimThread:
+    ) -> list[SimThread]:
         """The life of a thread's greenlet, from its first step to the choice of who runs after it."""
         try:
             function(*args, **kwargs)
         except BaseException as error:
-            Interrupt.__init__ = QUIET  # type: ignore[method-assign]  # these two first: see labsim.ending
-            clear(self.os_thread, None)
-            self.crashed(error)
+            Interrupt.__init__ = QUIET  # type: ignore[method-assign]  # this first: see labsim.ending
+            try:
+                post(self.os_thread, Interrupt)
+            except Interrupt:
+                pass
+            self.crashed(error, function)
         del function, args, kwargs  # the caller's objects end with the thread, not with its greenlet
         if not self.over:
+            for data in list(thread.local_data.values()) if thread.local_data else ():
+                data.forget(thread)
             for lock in thread.on_end:
                 lock.release()
-            if self.detector is not None:
-                self.detector.ended(thread)
+            if self.observer is not None:
+                self.observer.ended(thread)
         del self.threads[thread.number]
         if not self.over:
             # A greenlet that ends continues in its parent, which is given what it returns.
@@ -455,17 +518,21 @@ class Scheduler:
             thread.greenlet.parent = self.current.greenlet or self._beginner
         elif not self.closed:
             self.current = self.main  # the parent still
-        return self.current
+        return [self.current]
 
-    def crashed(self, error: BaseException) -> None:
-        """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world."""
+    def crashed(self, error: BaseException, function: object = None) -> None:
+        """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world.
+
+        Any other has escaped from the `function` of a thread that is no `threading.Thread`, for those catch everything.
+        """
         if self.over or isinstance(error, (Ended, SystemExit)):
             return  # in a world that is over, an exception such as "release unlocked lock" is none of the program's
-        if isinstance(error, Exception):
-            if self.on_crash is not None:
-                self.on_crash(error)
-        else:
+        if ends_the_run(error):
             self.fail(error)
+        what = "Exception ignored in thread started by"
+        if sys.version_info >= (3, 13):
+            what, function = f"{what} {function!r}", None
+        sys.unraisablehook(_hook_arguments()((type(error), error, error.__traceback__, what, function)))
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -492,7 +559,7 @@ class Scheduler:
         self.fail(
             Deadlock(
                 f"Deadlock at {self.now() / SECOND:.6f} s of virtual time: every thread is blocked, and there is no "
-                f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current)}"
+                f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current, self.describe)}"
             )
         )
 
@@ -501,7 +568,7 @@ class Scheduler:
         self.fail(
             Endless(
                 f"the program has not ended within {self._limit / SECOND:g} s of virtual time. Its threads:\n\n"
-                f"{describe_threads(self.threads.values(), self.current)}"
+                f"{describe_threads(self.threads.values(), self.current, self.describe)}"
             )
         )
 
@@ -524,6 +591,16 @@ class Scheduler:
             raise self.failure
         raise Ended
 
+    def _refuse_real_thread(self, on: object) -> NoReturn:
+        """Only those threads can take part that were started in the world."""
+        error = Unsupported(
+            f"the real thread {current_thread().name!r}, which was not started in this world, uses {on or 'a sleep'} "
+            "of the world's. A module that has threads of its own must lie in a `fresh` folder, to be executed in the "
+            "world; or the program can run without virtual time, with real threads."
+        )
+        self.condemn(error)
+        raise error
+
     def close(self) -> None:
         """End every thread, whatever it is doing. Called by the main thread."""
         self.closed = True
@@ -539,7 +616,23 @@ class Scheduler:
         self.threads.clear()
         self.ready.clear()
         self.timers.clear()
-        self.on_crash = None
+
+
+@cache
+def _hook_arguments() -> Callable[..., Any]:
+    """The type that Python's own sys.unraisablehook insists on. It stands nowhere, but the hook is given one."""
+    given: list[Any] = []
+
+    class Fails:
+        def __del__(self) -> None:
+            raise Ended
+
+    hook, sys.unraisablehook = sys.unraisablehook, given.append
+    try:
+        Fails()
+    finally:
+        sys.unraisablehook = hook
+    return type(given[0])
 
 
 DELAY_BITS = 10  # of a draw from a table of delays

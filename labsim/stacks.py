@@ -6,13 +6,15 @@ import linecache
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from labsim.holding import Name, Taken, name_of, taken
 
 if TYPE_CHECKING:
-    from labsim.scheduler import SimThread
+    from labsim.scheduler import SimThread, Waitable
 
 __all__ = ["describe_stack", "describe_threads", "frames_of_program", "is_library", "place_in_program"]
 
@@ -67,40 +69,129 @@ def describe_stack(frame: FrameType | None) -> str:
     return "\n".join(lines) or "      (nowhere in the program)"
 
 
-def describe_threads(threads: Iterable[SimThread], current: SimThread) -> str:
-    """For each thread its name, what it waits for, and where."""
-    parts = []
-    for thread in threads:
-        frame = sys._getframe() if thread is current else thread.greenlet.gr_frame
-        parts.append(f"  {thread.name} {_waiting(thread, frame)}\n{describe_stack(frame)}")
-    return "\n\n".join(parts)
+def describe_threads(threads: Iterable[SimThread], current: SimThread, describe: Callable[[Any], str]) -> str:
+    """For each thread its name, what it waits for, which locks it holds meanwhile, and where it is.
+
+    Threads of which all that is the same stand together. `describe` says of an object which one it is ("server 2"), or
+    "".
+    """
+    innermost = {t: sys._getframe() if t is current else t.greenlet.gr_frame for t in threads}
+    frames = {thread: frames_of_program(frame) for thread, frame in innermost.items()}
+    names: dict[str, list[str]] = {}
+    for thread, frame in innermost.items():
+        state = f"{_Waiting(thread, frame, frames, describe)}\n{describe_stack(frame)}"
+        names.setdefault(state, []).append(thread.name)
+    return "\n\n".join(f"  {_list(those)} {state}" for state, those in names.items())
+
+
+def _list(names: list[str]) -> str:
+    different = list(dict.fromkeys(names))
+    if len(names) == 1:
+        return names[0]
+    if len(different) == 1:
+        return f"{names[0]} ({len(names)} threads) each"
+    shown = ", ".join(different[:_NAMES])
+    return f"{shown}{' ...' if len(different) > _NAMES else ''} ({len(names)} threads) each"
+
+
+_NAMES = 4  # of threads that stand together
 
 
 # Between a thread's beginning and its own code; a pool's worker has none of its own while it waits for work.
-_BEGINNINGS = frozenset({"Scheduler._run", "Thread.run", "_worker"})
+_BEGINNINGS = frozenset({"Scheduler._run", "Thread._bootstrap_inner", "Thread.run", "_worker"})
 
 
-def _waiting(thread: SimThread, frame: FrameType | None) -> str:
-    """What the thread waits for: the call that its own code made, and the lock below it all."""
-    if frame is None:
-        return "has not begun to run"
-    call: FrameType | None = None
-    for f in _outwards(frame):
-        if f.f_code.co_qualname in _BEGINNINGS or not (_is_labsim(f) or is_library(f.f_code.co_filename)):
-            break
-        call = f
-    if call is None:
-        return "runs"
-    called = call.f_code.co_qualname.rpartition("<locals>.")[2]
-    what = f"waits in {called}" if thread.waits_for is not None or thread.timer else f"is in {called}"
-    if called == "Thread.join":
-        what += f" of {call.f_locals['self'].name}"
-    lock = thread.waits_for
-    holder = lock.holder() if lock is not None else None
-    if holder is None:
-        return what
-    if holder is not thread:
-        return f"{what}; {lock} is held by {holder.name}"
-    if _is_labsim(call):  # the program's own lock, not one that a Condition made to wait on
-        return f"{what}; {lock} is held by the thread itself, and would have to be an RLock"
-    return what
+class _Waiting:
+    """What a thread waits for, in words: the call that its own code made, and the lock below it all."""
+
+    def __init__(
+        self,
+        thread: SimThread,
+        frame: FrameType | None,
+        frames: Mapping[SimThread, list[FrameType]],  # of the program, for all threads
+        describe: Callable[[Any], str],
+    ) -> None:
+        self._thread = thread
+        self._frame = frame
+        self._frames = frames
+        self._describe = describe
+
+    def __str__(self) -> str:
+        thread, call = self._thread, self._call()
+        if self._frame is None:
+            return "has not begun to run"
+        if call is None:
+            return "runs"
+        called = call.f_code.co_qualname.rpartition("<locals>.")[2].replace("Ordering.", "Lock.")
+        what = f"waits in {called}" if thread.waits_for is not None or thread.timer else f"is in {called}"
+        if called == "Thread.join":
+            return f"{what} of {call.f_locals['self'].name}{self._meanwhile()}"
+        lock = thread.waits_for
+        if lock is None or _hides(call):
+            return what + self._meanwhile()
+        by = self._taken_by(lock.holder(), lock)
+        state = self._state(lock.holder(), by)
+        if not (state or _is_labsim(call)):  # a lock that the library has made to wait on says nothing
+            return what + self._meanwhile()
+        frames = [*self._frames[thread], *self._frames.get(lock.holder() or thread, [])]
+        name = self._called(by.name if by is not None else name_of(lock, frames), lock)
+        return f"{what} of {name}{self._meanwhile()}{state}"
+
+    def _call(self) -> FrameType | None:
+        call: FrameType | None = None
+        for frame in _outwards(self._frame):
+            code = frame.f_code
+            inside = _is_labsim(frame) or is_library(code.co_filename) or _hides(frame)
+            if code.co_qualname in _BEGINNINGS or not inside:
+                break
+            call = frame
+        return call
+
+    def _meanwhile(self) -> str:
+        """The other locks that the thread holds."""
+        lock = self._thread.waits_for
+        held = {
+            name: None
+            for t in taken(self._frames[self._thread], lock)
+            if t.surely_held and t.lock is not lock and t.lock.holder() is self._thread
+            if (name := self._called(t.name, t.lock))
+        }
+        return f" while holding {' and '.join(held)}" if held else ""
+
+    def _taken_by(self, holder: SimThread | None, lock: Waitable) -> Taken | None:
+        """Where the thread that has the lock has taken it, as far as can be seen."""
+        found = [t for t in taken(self._frames.get(holder, []), lock) if t.lock is lock] if holder is not None else []
+        return min(found, key=lambda t: not t.surely_held, default=None)
+
+    def _state(self, holder: SimThread | None, by: Taken | None) -> str:
+        """Who has the lock that the thread waits for.
+
+        That its own thread has taken it need not be a mistake: one that a thread takes twice, and another releases in
+        between, is a gate.
+        """
+        if holder is None:
+            return ""
+        place = f" ({_place(by.frame, by.line)[0]})" if by is not None else ""
+        if by is not None and by.surely_held:
+            if holder is not self._thread:
+                return f"; it is held by {holder.name}{place}"
+            return f"; it is held by the thread itself{place}, and would have to be an RLock"
+        if holder is not self._thread:
+            return f"; it was taken by {holder.name}{place} and has not been released"
+        if by is not None and by.frame is not self._frames[holder][0]:
+            return (
+                f"; it was taken by the thread itself{place} and has not been released: it would have to be an RLock, "
+                "unless another thread is to release it"
+            )
+        return ""
+
+    def _called(self, name: Name | None, lock: object) -> str:
+        if name is None:
+            return str(lock)
+        owner = self._describe(name.owner) if name.owner is not None else ""
+        return f"{name.text} of {owner}" if owner else f"{name.text} ({lock})"
+
+
+def _hides(frame: FrameType) -> bool:
+    """Whether its module hides from tracebacks, as pytest has it: a network's, or a harness's."""
+    return bool(frame.f_globals.get("__tracebackhide__")) and not _is_labsim(frame)

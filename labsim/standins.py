@@ -3,7 +3,7 @@
 Three kinds, one table each:
 
 - TWINS copy a C module (or one too large to run again) and replace what must be virtual: `_thread`, `time`,
-  `datetime`, `os`, `sys` (and `importlib`, in labsim.loading).
+  `datetime`, `os`, `sys`, `logging`, `multiprocessing` (and `importlib`, in labsim.loading).
 - AFRESH are the standard library's own files, executed again on top of the twins, so that their semantics are exactly
   those of this Python: threading, queue, concurrent.futures and their like. A few receive a touch afterwards, each
   explained where it is made.
@@ -15,7 +15,9 @@ This file is the only one that knows how the standard library's files hang toget
 from __future__ import annotations
 
 import _thread
+import atexit
 import datetime
+import errno
 import functools
 import itertools
 import logging
@@ -24,14 +26,15 @@ import sys
 import time
 from collections.abc import Callable
 from random import Random
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
-from labsim.ending import Ended
+from labsim.ending import Ended, ends_the_run
 from labsim.primitives import UNORDERED, Ordering, primitives_of
 from labsim.scheduler import SECOND, Scheduler
+from labsim.stacks import LABSIM
 
-__all__ = ["AFRESH", "REFUSED", "REFUSED_PARTS", "StandIns", "twin"]
+__all__ = ["AFRESH", "REFUSED", "REFUSED_PARTS", "THREADS_ONLY", "StandIns", "twin"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -42,6 +45,11 @@ AFRESH = frozenset(
         "concurrent.futures",
         "concurrent.futures._base",
         "concurrent.futures.thread",
+        "logging.handlers",  # its QueueListener is a thread
+        "multiprocessing.dummy",
+        "multiprocessing.dummy.connection",
+        "multiprocessing.pool",
+        "multiprocessing.util",
         "queue",
         "random",
         "sched",
@@ -64,6 +72,9 @@ REFUSED = frozenset(
     }
 )
 
+# Of a refused package, what is only threads: `from multiprocessing import pool, dummy`.
+THREADS_ONLY = frozenset({"dummy", "pool"})
+
 # Parts of packages that run afresh: refused to their own package as well, which imports them when asked for a pool.
 REFUSED_PARTS = frozenset({"concurrent.futures.interpreter", "concurrent.futures.process"})
 
@@ -72,6 +83,11 @@ _REFUSED_CALLS = ("exec", "fork", "popen", "posix_spawn", "spawn", "system")  # 
 # The clocks begin at odd values, and far from today: a real clock that gets mixed in stands out at once.
 _MONOTONIC_START = 86_413 * SECOND + 137_000_000
 _WALL_START = 1_000_000_007 * SECOND + 137_000_000  # a Sunday in September 2001
+
+# A pool's default size follows from this, and a seed is to give the same run on any machine.
+_PROCESSORS = 4
+
+_SMALLEST_STACK = 32 * 1024  # that CPython accepts
 
 
 def twin(module: ModuleType, **replaced: object) -> ModuleType:
@@ -89,9 +105,13 @@ class StandIns:
         self._scheduler = scheduler
         self._entropy = Random(f"{seed}:random")
         self._refuse = refuse
+        self._tracers = _PerThread(scheduler, sys.settrace, sys.gettrace)
+        self._profilers = _PerThread(scheduler, sys.setprofile, sys.getprofile)
         self.twins: dict[str, Callable[[], ModuleType]] = {
             "_thread": self._thread,
             "datetime": self._datetime,
+            "logging": self._logging,
+            "multiprocessing": self._multiprocessing,
             "os": self._os,
             "sys": self._sys,
             "time": self._time,
@@ -100,29 +120,41 @@ class StandIns:
             "concurrent.futures": self._touch_futures,
             "concurrent.futures._base": self._touch_futures_base,
             "concurrent.futures.thread": _unordered,
+            "multiprocessing.pool": self._touch_pool,
+            "multiprocessing.util": self._touch_util,
             "queue": self._touch_queue,
             "random": self._touch_random,
             "threading": self._touch_threading,
         }
+
+    def close(self) -> None:
+        """The world is being left: its trace functions must see nothing any more."""
+        self._tracers.close()
+        self._profilers.close()
 
     # -- twins -------------------------------------------------------------------------------------------------------
 
     def _thread(self) -> ModuleType:
         """Threads and locks. Names that only some Pythons have are replaced where they exist."""
         s = self._scheduler
-        lock, rlock, local, handle_type = primitives_of(s)
+        lock, rlock, local, sentinel_type, handle_type = primitives_of(s)
 
         def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
             return s.start(function, args, kwargs or {}).number
 
         def start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any:
-            handle = handle or handle_type()
+            if handle is None:
+                handle = handle_type()
+            elif not isinstance(handle, handle_type):
+                raise TypeError("'handle' must be a _ThreadHandle")
+            elif handle.ident:
+                raise RuntimeError("thread already started")
             s.start(function, (), {}, handle)
             return handle
 
         def set_sentinel() -> Any:
             """A lock that is released when the current thread has ended: how `Thread.join` waits up to 3.12."""
-            sentinel = lock()
+            sentinel = sentinel_type()
             s.current.on_end.append(sentinel)
             return sentinel
 
@@ -133,6 +165,16 @@ class StandIns:
 
         def exit_thread() -> NoReturn:
             raise SystemExit
+
+        size_of_stacks = 0
+
+        def stack_size(size: int = 0, /) -> int:
+            """It has no effect, but is remembered."""
+            nonlocal size_of_stacks
+            if size < 0 or 0 < size < _SMALLEST_STACK:
+                raise ValueError(f"size not valid: {size} bytes" if size > 0 else "size must be 0 or a positive value")
+            before, size_of_stacks = size_of_stacks, size
+            return before
 
         replaced = {
             "LockType": lock,
@@ -153,12 +195,18 @@ class StandIns:
             "get_native_id": lambda: 2**31 + s.current.number,
             "lock": lock,
             "set_name": lambda name: None,
-            "stack_size": lambda size=0: 0,
+            "stack_size": stack_size,
             "start_joinable_thread": start_joinable_thread,
             "start_new": start_new_thread,
             "start_new_thread": start_new_thread,
         }
-        return twin(_thread, **{name: value for name, value in replaced.items() if hasattr(_thread, name)})
+        for name, value in replaced.items():
+            if isinstance(value, FunctionType):
+                value.__module__, value.__name__ = "_thread", name
+        module = twin(_thread, **{name: value for name, value in replaced.items() if hasattr(_thread, name)})
+        # It knows the OS thread's ident only; without it, `threading` has another in Python.
+        module.__dict__.pop("_excepthook", None)
+        return module
 
     def _time(self) -> ModuleType:
         s = self._scheduler
@@ -192,38 +240,51 @@ class StandIns:
         monotonic, monotonic_ns = clock(_MONOTONIC_START)
         cpu, cpu_ns = clock(0)
 
+        # What only POSIX has is replaced where it exists.
+
+        cpu_clocks = {getattr(time, f"CLOCK_{name}_CPUTIME_ID", None) for name in ("PROCESS", "THREAD")}
+
         def clock_gettime(clock: int) -> float:
             return clock_gettime_ns(clock) / SECOND
 
         def clock_gettime_ns(clock: int) -> int:
+            if clock in cpu_clocks:
+                return cpu_ns()
             return wall_ns() if clock == time.CLOCK_REALTIME else monotonic_ns()
 
-        return twin(
-            time,
-            asctime=lambda t=None: time.asctime(time.localtime(wall()) if t is None else t),
-            clock_gettime=clock_gettime,
-            clock_gettime_ns=clock_gettime_ns,
-            ctime=lambda secs=None: time.ctime(wall() if secs is None else secs),
-            gmtime=lambda secs=None: time.gmtime(wall() if secs is None else secs),
-            localtime=lambda secs=None: time.localtime(wall() if secs is None else secs),
-            monotonic=monotonic,
-            monotonic_ns=monotonic_ns,
-            perf_counter=monotonic,
-            perf_counter_ns=monotonic_ns,
-            process_time=cpu,
-            process_time_ns=cpu_ns,
-            sleep=sleep,
-            strftime=lambda format, t=None: time.strftime(format, time.localtime(wall()) if t is None else t),
-            thread_time=cpu,
-            thread_time_ns=cpu_ns,
-            time=wall,
-            time_ns=wall_ns,
-        )
+        def pthread_getcpuclockid(thread_id: int) -> int:
+            """The C function takes any number for an address, and looks there."""
+            if thread_id not in s.threads:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            return time.CLOCK_THREAD_CPUTIME_ID
+
+        replaced = {
+            "asctime": lambda t=None: time.asctime(time.localtime(wall()) if t is None else t),
+            "clock_gettime": clock_gettime,
+            "clock_gettime_ns": clock_gettime_ns,
+            "ctime": lambda secs=None: time.ctime(wall() if secs is None else secs),
+            "gmtime": lambda secs=None: time.gmtime(wall() if secs is None else secs),
+            "localtime": lambda secs=None: time.localtime(wall() if secs is None else secs),
+            "monotonic": monotonic,
+            "monotonic_ns": monotonic_ns,
+            "perf_counter": monotonic,
+            "perf_counter_ns": monotonic_ns,
+            "process_time": cpu,
+            "process_time_ns": cpu_ns,
+            "pthread_getcpuclockid": pthread_getcpuclockid,
+            "sleep": sleep,
+            "strftime": lambda format, t=None: time.strftime(format, time.localtime(wall()) if t is None else t),
+            "thread_time": cpu,
+            "thread_time_ns": cpu_ns,
+            "time": wall,
+            "time_ns": wall_ns,
+        }
+        return twin(time, **{name: value for name, value in replaced.items() if hasattr(time, name)})
 
     def _datetime(self) -> ModuleType:
-        """Classes whose `now` and `today` are virtual, and whose instances are ordinary datetimes and dates.
+        """Subclasses whose `now` and `today` are virtual. All datetimes and dates, of whatever making, are instances.
 
-        Ordinary ones, because msgspec, pickle and all other shared modules know only those.
+        They are pickled as ordinary ones, which is what is found under their name outside the world.
         """
         s = self._scheduler
 
@@ -248,8 +309,9 @@ class StandIns:
         class VirtualDate(datetime.date, metaclass=StandIn):
             _real = datetime.date
 
-            def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-                return cls._real(*args, **kwargs) if is_stand_in(cls) else super().__new__(cls, *args, **kwargs)
+            def __reduce_ex__(self, protocol: Any) -> Any:
+                reduced: Any = super().__reduce_ex__(protocol)
+                return (datetime.date, *reduced[1:]) if reduced[0] is VirtualDate else reduced
 
             @classmethod
             def today(cls) -> Any:
@@ -258,8 +320,12 @@ class StandIns:
         class VirtualDatetime(datetime.datetime, metaclass=StandIn):
             _real = datetime.datetime
 
-            def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-                return cls._real(*args, **kwargs) if is_stand_in(cls) else super().__new__(cls, *args, **kwargs)
+            def __reduce_ex__(self, protocol: Any) -> Any:
+                reduced: Any = super().__reduce_ex__(protocol)
+                return (datetime.datetime, *reduced[1:]) if reduced[0] is VirtualDatetime else reduced
+
+            def date(self) -> VirtualDate:
+                return VirtualDate(self.year, self.month, self.day)
 
             @classmethod
             def now(cls, tz: datetime.tzinfo | None = None) -> Any:
@@ -285,11 +351,47 @@ class StandIns:
             return lambda *args, **kwargs: self._refuse(f"os.{name}()")
 
         functions = [name for name, value in vars(os).items() if callable(value)]
-        others = {name: refused(name) for name in functions if name.startswith(_REFUSED_CALLS)}
-        return twin(os, register_at_fork=lambda **_: None, **others)
+        others: dict[str, Callable[..., Any]] = {
+            name: refused(name) for name in functions if name.startswith(_REFUSED_CALLS)
+        }
+        for name in ("cpu_count", "process_cpu_count"):
+            if hasattr(os, name):
+                others[name] = lambda: _PROCESSORS
+        if hasattr(os, "register_at_fork"):
+            others["register_at_fork"] = lambda **_: None
+        return twin(os, **others)
+
+    def _logging(self) -> ModuleType:
+        """The process's own, but for `logging.handlers`."""
+        return _Through(logging)
+
+    def _multiprocessing(self) -> ModuleType:
+        """What the pools and dummies that are only threads ask their package for. The rest is refused when used."""
+        import multiprocessing  # here, as hardly any program wants it
+
+        refuse = self._refuse
+
+        class Multiprocessing(ModuleType):
+            __path__ = multiprocessing.__path__
+            TimeoutError = multiprocessing.TimeoutError
+            process = multiprocessing.process
+
+            @staticmethod
+            def cpu_count() -> int:
+                return _PROCESSORS
+
+            def get_context(self, method: str | None = None) -> Any:
+                return self
+
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("__") or f"{self.__name__}.{name}" in AFRESH:
+                    raise AttributeError(name)
+                refuse(f"multiprocessing.{name}")
+
+        return Multiprocessing("multiprocessing")
 
     def _sys(self) -> ModuleType:
-        """The real one, stdout and all, but that `_current_frames` knows this world's threads by their idents."""
+        """The real one, stdout and all, but for what tells threads apart: frames, trace and profile functions."""
         s = self._scheduler
 
         def current_frames() -> dict[int, FrameType]:
@@ -303,14 +405,16 @@ class StandIns:
                     frames[number] = frame
             return frames
 
-        class Sys(ModuleType):
-            def __getattr__(self, name: str) -> Any:
-                return current_frames if name == "_current_frames" else getattr(sys, name)
-
-            def __setattr__(self, name: str, value: object) -> None:
-                setattr(sys, name, value)
-
-        return Sys("sys")
+        return _Through(
+            sys,
+            _current_frames=current_frames,
+            _setprofileallthreads=self._profilers.set_all,
+            _settraceallthreads=self._tracers.set_all,
+            getprofile=self._profilers.get,
+            gettrace=self._tracers.get,
+            setprofile=self._profilers.set,
+            settrace=self._tracers.set,
+        )
 
     # -- touches -----------------------------------------------------------------------------------------------------
 
@@ -322,14 +426,10 @@ class StandIns:
             """Threads catch whatever their function raises; what ends threads or worlds must not go to the hook."""
             error = sys.exception()
             assert error is not None
-            if isinstance(error, (Exception, SystemExit)) and not s.over:
+            if not s.over and (isinstance(error, SystemExit) or not ends_the_run(error)):
                 make_invoke_excepthook()(thread)
             else:
                 s.crashed(error)
-
-        def crashed(error: BaseException) -> None:
-            """A thread started through `_thread`, which is no `threading.Thread`, has crashed."""
-            threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, None)))
 
         def is_set(event: Any) -> bool:
             """A program may poll this without touching any lock, and must let others run meanwhile."""
@@ -337,18 +437,18 @@ class StandIns:
             if s.left <= 0:
                 s.point("look at an Event")
             flag: bool = event._flag
-            if flag and s.detector is not None:
-                s.detector.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
+            if flag and s.observer is not None:
+                s.observer.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
             return flag
 
         init = threading.Thread.__init__
 
-        class Started(threading.Event):  # type: ignore[misc, name-defined]
+        class Started(threading.Event):  # type: ignore[misc]
             """Set by a new thread, for its starter, just before it turns to its own function."""
 
             def set(self) -> None:
                 super().set()
-                s.begin()
+                s.has_begun()
 
         @functools.wraps(init)
         def init_thread(thread: Any, *args: Any, **kwargs: Any) -> None:
@@ -356,16 +456,26 @@ class StandIns:
             thread._started.__class__ = Started
 
         threading.Thread.__init__ = init_thread
+
+        def is_alive(thread: Any) -> bool:
+            """With the scheduling points that it has in later Pythons."""
+            assert thread._initialized, "Thread.__init__() not called"
+            if not thread._started.is_set():
+                return False
+            thread._wait_for_tstate_lock(False)
+            return not thread._is_stopped
+
         threading._make_invoke_excepthook = lambda: invoke_excepthook
-        s.on_crash = crashed
-        threading.Event.is_set = threading.Event.isSet = is_set
-        # Trace functions belong to the OS thread: one set by a simulated thread would stay, and see all others.
-        for name in ("setprofile", "setprofile_all_threads", "settrace", "settrace_all_threads"):
-            if hasattr(threading, name):
-                setattr(threading, name, lambda func: None)
+        threading.Event.is_set = is_set
         for cls in (threading.Thread, threading.Condition, threading.Event):
             _number(cls)
-        _unordered(threading)
+        # Each thread takes these as it starts and ends, which and how often depends on the Python. No other thread can
+        # run meanwhile, as no scheduling point lies between their acquire and release: they need not lock.
+        for name in ("_active_limbo_lock", "_shutdown_locks_lock"):
+            if hasattr(threading, name):
+                setattr(threading, name, _NoLock())
+        if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # up to 3.12
+            threading.Thread.is_alive = is_alive
         # Kept for fork and for the end of the process; up to 3.12 each start would look at every thread's lock.
         threading._dangling = threading._shutdown_locks = _Forgetful()
 
@@ -383,6 +493,30 @@ class StandIns:
             return len(simple._queue)
 
         queue.SimpleQueue.empty, queue.SimpleQueue.qsize = empty, qsize
+
+    def _touch_pool(self, pool: Any) -> None:
+        """A ThreadPool still waits for a pipe, through which it learns that there is work."""
+
+        class Notifier(pool.queue.SimpleQueue):  # type: ignore[misc]
+            @property
+            def _reader(self) -> Notifier:
+                return self
+
+        def wait(notifiers: list[Any], timeout: float | None = None) -> None:
+            (notifier,) = notifiers
+            if notifier._count.acquire(timeout=timeout):
+                notifier._count.release()
+
+        def pool_of_processes(_: object) -> NoReturn:
+            self._refuse("multiprocessing.pool.Pool()")
+
+        pool.wait = wait
+        pool.get_context().__dict__["SimpleQueue"] = Notifier
+        pool.Pool._setup_queues = pool_of_processes
+
+    def _touch_util(self, util: Any) -> None:
+        """What is to be done when the process ends would keep the world until then."""
+        atexit.unregister(util._exit_function)
 
     def _touch_random(self, random: Any) -> None:
         """Generators without a seed, the module's own above all, take theirs from the world's."""
@@ -415,6 +549,86 @@ def _unordered(module: ModuleType) -> None:
     for lock in vars(module).values():
         if isinstance(lock, Ordering):
             lock.order = UNORDERED
+
+
+class _NoLock:
+    """In place of a lock that nobody ever waits for."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return True
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class _Through(ModuleType):
+    """A module that is the real one in all but a few names: what is set in one is set in both."""
+
+    def __init__(self, real: ModuleType, **replaced: object) -> None:
+        super().__init__(real.__name__)
+        self.__dict__.update(replaced, _real=real)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_real"], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType):
+            self.__dict__[name] = value  # a part of the package that the world has executed afresh
+        else:
+            setattr(self.__dict__["_real"], name, value)
+
+    def __dir__(self) -> list[str]:
+        return dir(self.__dict__["_real"])
+
+
+class _PerThread:
+    """`sys.settrace` or `sys.setprofile`, one function for each simulated thread; CPython has one for the OS thread."""
+
+    def __init__(self, scheduler: Scheduler, install: Callable[[Any], None], installed: Callable[[], Any]) -> None:
+        self._scheduler = scheduler
+        self._install = install
+        self._installed = installed
+        self._functions: dict[int, Any] = {}
+        self._before: Any = None
+
+    def get(self) -> Any:
+        return self._functions.get(self._scheduler.current.number) if self._functions else self._installed()
+
+    def set(self, function: Any, /) -> None:
+        self._set([self._scheduler.current.number], function)
+
+    def set_all(self, function: Any, /) -> None:
+        self._set(list(self._scheduler.threads), function)
+
+    def close(self) -> None:
+        if self._functions:
+            self._set(list(self._functions), None)
+
+    def _set(self, threads: list[int], function: Any) -> None:
+        had = bool(self._functions)
+        if not had:
+            self._before = self._installed()
+        for number in threads:
+            self._functions.pop(number, None)
+            if function is not None:
+                self._functions[number] = function
+        if self._functions:
+            self._install(self._dispatch)
+        elif had:
+            self._install(self._before)
+        elif function is None:
+            self._install(None)  # as a debugger does that has been set from outside
+
+    def _dispatch(self, frame: FrameType, event: str, argument: Any) -> Any:
+        function = self._functions.get(self._scheduler.current.number)
+        if function is None or frame.f_code.co_filename.startswith(LABSIM):
+            return None
+        return function(frame, event, argument)
 
 
 class _Forgetful(set[Any]):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from labsim.ending import QUIET, Interrupt, clear, insist, relax
+from labsim.ending import QUIET, Interrupt, insist, post, relax
 from labsim.errors import Spin
 from labsim.scheduler import Scheduler
 from labsim.stacks import describe_stack, place_in_program
@@ -105,7 +105,10 @@ def watched(scheduler: Scheduler, spin: float, function: Callable[..., Any], *ar
             _watchdog.posting.acquire()
         except Interrupt:
             Interrupt.__init__ = QUIET  # type: ignore[method-assign]
-            clear(scheduler.os_thread, None)
+            try:
+                post(scheduler.os_thread, Interrupt)
+            except Interrupt:
+                pass
         finally:  # should Ctrl-C have come just here
             _watchdog.target = None
             _watchdog.posting.release()

@@ -7,19 +7,21 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar
 
 from greenlet import getcurrent
 
-from labsim.ending import Ended
+from labsim.ending import Ended, untraced
 from labsim.errors import SimulationError, Unsupported
 from labsim.loading import Importer
-from labsim.race import Detector
-from labsim.scheduler import SECOND, Schedule, Scheduler, Wakeups
+from labsim.scheduler import AT_ONCE, SECOND, Schedule, Scheduler, Wakeups
 from labsim.stacks import place_in_program
 from labsim.standins import StandIns
 from labsim.trace import Event
 from labsim.watchdog import watched
+
+if TYPE_CHECKING:
+    from labsim.race import Detector
 
 __all__ = ["World"]
 
@@ -32,17 +34,24 @@ R = TypeVar("R")
 class World:
     """A world in which ordinary threaded Python runs in virtual time. See `labsim` for what holds in it.
 
-    seed    decides every choice: of the scheduler, and of generators that the program does not seed itself
-    fresh   folders; modules below them are executed afresh for this world, all others are shared with the process
-    schedule    "random" or "pct", how the next thread is chosen (labsim.scheduler.Schedule)
-    switch  the probability that another runnable thread goes first at a scheduling point (by priority: of giving way)
-    wakeups how late threads go on when they may (labsim.scheduler.Wakeups); by default at once
-    limit   seconds of virtual time after which the world fails with Endless; None for no limit
-    spin    seconds of processor time that a thread may run without reaching the scheduler before it fails with Spin
-    watch   which files, by their paths, to look for data races in (labsim.race); None to look in none
-    share   the probability that another runnable thread goes first at an access in those
-    describe    says of an object which one it is, such as "server 2", for a race's report
-    trace   whether to keep `trace`, the list of all events (see labsim.trace)
+    seed      str: decides every choice, the scheduler's and those of generators that the program does not seed itself
+    fresh     folders, whose modules are executed afresh for this world; all others are shared with the process
+    schedule  how the next thread is chosen: "random", each that can run with the same chance; or "pct", by priority
+              (labsim.scheduler.Schedule says how)
+    switch    float, 0 to 1: the probability, at each scheduling point, that the running thread lets another one go
+              first. With "pct" it is the probability that the running thread's priority becomes the lowest
+    wakeups   how late a thread goes on that may (labsim.scheduler.Wakeups); by default not at all
+    limit     float, seconds of virtual time after which the world fails with Endless; None for no limit
+    spin      float, seconds of processor time that a thread may run without reaching the scheduler; then the world
+              fails with Spin
+    watch     says of a file, by its path, whether to look for data races in it (labsim.race); None to look in none, and
+              then `share` has no effect
+    share     float, 0 to 1: as `switch`, but at each access to a variable in the files watched
+    describe  says of an object which one it is ("server 2"), or "", for reports of races and of threads that wait
+    trace     whether to keep `trace`, the list of all events (labsim.trace)
+
+    Entering it raises ValueError for a `schedule`, `switch` or `share` that is none of these, and SimulationError when
+    another world is open or this one has been entered before.
     """
 
     _open: ClassVar[World | None] = None  # sys.modules is one for the process, so worlds come one after another
@@ -54,7 +63,7 @@ class World:
         fresh: Sequence[Path],
         schedule: Schedule = "random",
         switch: float = 0.1,
-        wakeups: Wakeups = Wakeups(),
+        wakeups: Wakeups = AT_ONCE,
         limit: float | None = None,
         spin: float = 3.0,
         watch: Callable[[str], bool] | None = None,
@@ -93,25 +102,30 @@ class World:
             limit=self._limit,
             trace=self.trace,
         )
-        watch = self._watch or (lambda path: False)
+        self._scheduler.describe = self._describe
         if self._watch is not None:
+            from labsim.race import Detector  # here, as a world without it starts sooner
+
             self.detector = Detector(
-                self._scheduler, self.seed, watch=watch, share=self._share, describe=self._describe
+                self._scheduler, self.seed, watch=self._watch, share=self._share, describe=self._describe
             )
-        stand_ins = StandIns(self._scheduler, self.seed, self._refuse)
-        self._importer = Importer(self._fresh, stand_ins, self._refuse, watch, self.detector)
+        self._stand_ins = StandIns(self._scheduler, self.seed, self._refuse)
+        self._importer = Importer(self._fresh, self._stand_ins, self._refuse, self.detector)
         World._open = self
         self._collect = gc.isenabled()
         gc.disable()  # see COLLECT_EVENTS in labsim.scheduler
         self._importer.load_dotted("threading")  # now, because it takes the thread it is made in for the main thread
+        self._scheduler.begin()
         return self
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
     ) -> None:
         scheduler, importer = self._entered()
+        self._stand_ins.close()
         try:
-            watched(scheduler, self._spin, scheduler.close)
+            with untraced():
+                watched(scheduler, self._spin, scheduler.close)
         except Ended:
             pass  # it took an interruption to end some thread
         finally:

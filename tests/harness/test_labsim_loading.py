@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import labsim
 from labsim import SimulationError, World
 
 
@@ -271,3 +273,66 @@ def test_worlds_come_one_at_a_time_and_once_each(folder: Path) -> None:
         pass
     with second:
         pass
+
+
+def test_a_world_that_looks_for_no_races_does_not_load_the_detector(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from labsim import World
+for watch in (None, lambda path: True):
+    with World("seed", fresh=[Path(".")], watch=watch) as world:
+        world.import_module("queue")
+    print(sorted(name for name in ("labsim.race", "labsim.races", "labsim.rewrite") if name in sys.modules))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(labsim.__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert result.stdout.splitlines() == ["[]", "['labsim.race', 'labsim.races', 'labsim.rewrite']"]
+
+
+def test_nothing_is_needed_that_only_posix_has(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        dedent("""
+            import concurrent.futures, datetime, os, queue, threading, time
+            from multiprocessing.pool import ThreadPool
+            def main():
+                assert not hasattr(os, "fork") and not hasattr(time, "clock_gettime")
+                with concurrent.futures.ThreadPoolExecutor() as pool:
+                    pool.submit(time.sleep, 1).result()
+                with ThreadPool() as pool:
+                    pool.map(abs, range(9))
+                threading.Timer(1, print, ["done", datetime.datetime.now().year, threading.stack_size()]).start()
+                time.sleep(2)
+            def spin():
+                while True: pass
+        """)
+    )
+    script = """
+import os, signal, sys, time
+for name in ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty"):
+    sys.modules[name] = None
+for module, names in (
+    (os, "fork forkpty getuid kill killpg posix_spawn posix_spawnp register_at_fork sched_getaffinity"),
+    (signal, "SIGALRM SIGUSR1 alarm pthread_kill pthread_sigmask setitimer sigwait"),
+    (time, "CLOCK_MONOTONIC CLOCK_REALTIME CLOCK_PROCESS_CPUTIME_ID CLOCK_THREAD_CPUTIME_ID clock_getres clock_gettime"),
+    (time, "clock_gettime_ns clock_settime clock_settime_ns pthread_getcpuclockid tzset"),
+):
+    for name in names.split():
+        vars(module).pop(name, None)
+from pathlib import Path
+from labsim import Spin, World
+folder = Path(sys.argv[1])
+for watch in (None, lambda path: True):
+    with World("windows", fresh=[folder], watch=watch, spin=0.2) as world:
+        program = world.load("program", folder / "program.py")
+        world.run(program.main)
+        try:
+            world.run(program.spin)
+        except Spin:
+            print("stopped")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(labsim.__file__).parents[1])}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    result = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("done 2001 0\nstopped\n" * 2, "")

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import copy
 import datetime
+import logging
+import logging.handlers
+import pickle
 import queue
 import random
 import sched
@@ -19,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
 from threading import Condition, Event, Lock, Thread
+from types import FrameType
 
 import pytest
 
@@ -303,6 +308,108 @@ def join_and_start_are_refused_where_they_make_no_sense() -> None:
 
 
 @behaviour
+def a_trace_function_sees_its_own_thread_only() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def followed() -> int:
+        return 1
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code is followed.__code__:
+            seen.append((threading.current_thread().name, event))
+
+    def work() -> None:
+        for _ in range(3):
+            followed()
+            time.sleep(SHORT / 20)
+
+    def traced() -> None:
+        for install, installed in ((sys.settrace, sys.gettrace), (sys.setprofile, sys.getprofile)):
+            before = installed()
+            install(trace)
+            assert installed() is trace
+            work()
+            install(before)
+
+    threads = [Thread(target=traced, name="traced"), Thread(target=work, name="other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [("traced", "call")] * 3 + [("traced", "call"), ("traced", "return")] * 3
+
+
+@behaviour
+def a_trace_function_for_all_threads_is_remembered_and_used() -> None:
+    seen: list[str] = []
+
+    def followed() -> int:
+        return 1
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code is followed.__code__:
+            seen.append(event)
+
+    pairs = ((threading.settrace, threading.gettrace), (threading.setprofile, threading.getprofile))
+    for install, installed in pairs:
+        before = installed()
+        install(trace)
+        try:
+            assert installed() is trace
+            run(followed)
+            followed()
+        finally:
+            install(before)  # type: ignore[arg-type]
+    assert seen == ["call", "call", "return"]
+
+
+@behaviour
+def a_crash_of_a_bare_thread_is_an_unraisable_one() -> None:
+    caught: list[tuple[type, str]] = []
+
+    def crash() -> None:
+        raise LookupError("mine")
+
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda args: caught.append((args.exc_type, str(args.err_msg)))
+    try:
+        _thread.start_new_thread(crash, ())
+        assert at_last(lambda: bool(caught))
+    finally:
+        sys.unraisablehook = hook
+    assert caught[0][0] is LookupError
+    assert caught[0][1].startswith("Exception ignored in thread started by")
+
+
+@behaviour
+def a_handle_starts_one_thread_which_others_join() -> None:
+    if not hasattr(_thread, "_ThreadHandle"):  # before 3.13
+        return
+    handle = _thread._ThreadHandle()
+    raised: list[str] = []
+    for use in (handle.join, handle._set_done):
+        with pytest.raises(RuntimeError, match="thread not started"):
+            use()
+
+    def join_itself() -> None:
+        time.sleep(SHORT)
+        try:
+            handle.join()
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    _thread.start_joinable_thread(join_itself, handle=handle)
+    with pytest.raises(RuntimeError, match="thread already started"):
+        _thread.start_joinable_thread(join_itself, handle=handle)
+    done: list[bool] = []
+    threads = start(*[lambda: done.append((handle.join(), handle.is_done())[1])] * 5)
+    for thread in threads:
+        thread.join()
+    assert done == [True] * 5
+    assert raised == ["Cannot join current thread"]
+
+
+@behaviour
 def threads_know_who_they_are() -> None:
     seen, go = [], Event()
 
@@ -436,6 +543,10 @@ def thread_local_data_is_each_threads_own() -> None:
     assert (plain.name, counter.count, vars(plain)) == ("main", 12, {"name": "main"})
     with pytest.raises(TypeError):
         threading.local(1)
+    with pytest.raises(AttributeError, match="read-only"):
+        plain.__dict__ = {}
+    with pytest.raises(AttributeError):
+        del plain.__dict__
 
 
 @behaviour
@@ -603,6 +714,65 @@ def calendars_agree_with_the_clock() -> None:
 
     assert isinstance(Own(2001, 2, 3), Own)
     assert not isinstance(moment, Own)
+    assert abs(type(datetime.datetime.now()).now().timestamp() - now) < 1
+    assert type(moment - datetime.timedelta(1)).now().year == datetime.date.today().year
+    assert type(moment.date()).today() == datetime.date.today()
+    assert pickle.loads(pickle.dumps([moment, moment.date()])) == [moment, moment.date()]
+    assert copy.deepcopy(moment) == moment
+
+
+@behaviour
+def a_threads_processor_clock_is_found_by_its_ident() -> None:
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return
+    clock = time.pthread_getcpuclockid(threading.get_ident())
+    assert 0 <= time.clock_gettime(clock) <= time.clock_gettime(clock)
+
+
+@behaviour
+def a_listener_hands_on_what_is_logged_to_a_queue() -> None:
+    records: queue.Queue[logging.LogRecord] = queue.Queue()
+    heard: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    listener = logging.handlers.QueueListener(records, Collect())
+    listener.start()
+    handler = logging.handlers.QueueHandler(records)
+    handler.handle(logging.LogRecord("lab", logging.INFO, __file__, 1, "term %d", (7,), None))
+    time.sleep(SHORT)
+    listener.stop()
+    assert heard == ["term 7"]
+    assert logging.handlers.QueueListener is listener.__class__
+
+
+@behaviour
+def a_pool_of_multiprocessing_may_be_of_threads() -> None:
+    from multiprocessing import dummy, pool
+    from multiprocessing.pool import ThreadPool
+
+    with ThreadPool(3) as threads:
+        assert threads.map(lambda n: (time.sleep(SHORT / 10 * n), n)[1], range(6)) == list(range(6))
+        assert threads.apply_async(threading.get_ident).get(LONG) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            threads.apply(lambda: 1 // 0)
+        assert sorted(threads.imap_unordered(abs, [-1, -2, 3])) == [1, 2, 3]
+        with pytest.raises(pool.TimeoutError):
+            threads.apply_async(time.sleep, (SHORT * 2,)).get(SHORT)
+    with ThreadPool() as threads:
+        threads.apply(len, ("x",))
+        threads.close()
+        threads.join()
+    ran: list[bool] = []
+    process = dummy.Process(target=lambda: ran.append(isinstance(dummy.current_process(), threading.Thread)))
+    process.start()
+    process.join()
+    assert ran == [True]
+    assert process.exitcode == 0
+    with dummy.Pool(2) as threads:
+        assert threads.map(abs, [-1]) == [1]
 
 
 @behaviour

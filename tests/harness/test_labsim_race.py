@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labsim import World
-from labsim.race import Access, Race
+from labsim.races import Access, Race
 
 SEEDS = 10
 

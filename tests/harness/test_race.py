@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY, VARIANT, Lab
 from labgrade import solution
 from labgrade.simulation import RACE_SHARE, Simulation
-from labsim.race import Race
+from labsim.races import Race
 from raft.config import LabFailure
 
 SEEDS = 20
@@ -219,7 +219,7 @@ RACY = {
         reply = self.reply
         if self.peers[peer].Call("Raft.RequestVote", args, reply):  # racy
             with self.mu:
-                if reply.VoteGranted and self.role is Role.CANDIDATE and self.currentTerm == args.Term:  # racy
+                if reply.VoteGranted and self.role is Role.CANDIDATE and self.currentTerm == args.Term:  # racy, in few seeds
                     self.votes += 1
                     self.becomeLeaderIfElected()
 """,
