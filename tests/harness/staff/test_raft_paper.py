@@ -115,7 +115,7 @@ class Server:
         self.saves: list[Any] = []  # a copy of the disk after each save
         for save in (self.disk.SaveRaftState, self.disk.SaveStateAndSnapshot):
             setattr(self.disk, save.__name__, self._keeping(save))
-        self.applied: list[tuple[Any, ...]] = []  # (index, command), and ("snapshot", index, its bytes)
+        self.applied: list[tuple[Any, ...]] = []  # (index, command), and ("snapshot", index, term, bytes)
         self.channel = self.api.ApplyCh()
         self.channel.put = self._with_free_lock(self.channel.put)
         self.calls.clear()
@@ -133,7 +133,9 @@ class Server:
         def take() -> None:
             while (msg := channel.get()) is not None:
                 command = (msg.CommandIndex, msg.Command)
-                applied.append(command if msg.CommandValid else ("snapshot", msg.SnapshotIndex, msg.Snapshot))
+                applied.append(
+                    command if msg.CommandValid else ("snapshot", msg.SnapshotIndex, msg.SnapshotTerm, msg.Snapshot)
+                )
 
         self.run(self.threading.Thread(target=take, name="service").start)
         self.wait()
@@ -310,14 +312,15 @@ REPLIES = {
 def test_a_newer_term_in_a_reply_makes_a_follower_in_it(server: Server, method: str) -> None:
     """Section 5.1; Figure 2, Rules for Servers, All Servers."""
     REPLIES[method](server)
+    server.wait(1)  # longer than any election timeout
     server.answer(method, newer(9), 2)
     server.until(lambda: server.term == 9, "term 9")
     assert server.role == "follower"
     assert server.rf.votedFor is None
     server.forget()
     server.wait(0.3)
-    assert server.sent("AppendEntries") == []
-    server.until(lambda: server.sent("RequestVote"), "an election of its own")  # its timer runs
+    assert server.calls == {}
+    server.until(lambda: server.sent("RequestVote"), "an election of its own")  # its timer runs, and not in vain
     assert server.term == 10
 
 
@@ -334,8 +337,9 @@ def test_a_newer_term_is_saved_even_where_the_vote_is_refused(server: Server) ->
 
 def test_a_candidate_of_an_older_term_gets_no_vote_but_the_current_term(server: Server) -> None:
     """Figure 2, RequestVote RPC, 1."""
-    server.hold(3)
-    reply = server.receive("RequestVote", Term=2, CandidateId=1, LastLogIndex=9, LastLogTerm=2)
+    server.hold(1)
+    server.receive("AppendEntries", Term=3, LeaderId=2)
+    reply = server.receive("RequestVote", Term=2, CandidateId=1, LastLogIndex=9, LastLogTerm=1)
     assert (reply.Term, reply.VoteGranted) == (3, False)
     assert server.term == 3
 
@@ -403,7 +407,6 @@ def test_a_log_that_is_all_in_the_snapshot_is_as_up_to_date_as_before(server: Se
 
 def test_a_vote_is_saved_before_it_is_given(server: Server) -> None:
     """Figure 2, State: votedFor is updated on stable storage before responding to RPCs."""
-    server.become_candidate()  # from then on it has a vote to save in a term that is saved
     server.receive("AppendEntries", Term=5, LeaderId=1)
     assert server.receive("RequestVote", Term=5, CandidateId=2).VoteGranted
     server.restart()
@@ -613,6 +616,15 @@ def test_a_candidate_has_saved_its_term_and_its_vote_before_it_asks(server: Serv
     assert not server.receive("RequestVote", Term=1, CandidateId=1).VoteGranted
 
 
+def test_only_a_leader_says_that_it_is_one(server: Server) -> None:
+    """raft.api, GetState. Section 5.2: a candidate is not the leader yet."""
+    assert server.run(server.rf.GetState) == (0, False)
+    term = server.become_candidate()
+    assert server.run(server.rf.GetState) == (term, False)
+    term = server.become_leader()
+    assert server.run(server.rf.GetState) == (term, True)
+
+
 def test_votes_of_a_majority_elect(make: Callable[[int], Server]) -> None:
     """Section 5.2; Figure 2, Rules for Servers, Candidates: three of five, of which one is its own."""
     server = make(5)
@@ -632,8 +644,8 @@ def test_half_of_an_even_cluster_is_no_majority(make: Callable[[int], Server]) -
     assert server.role == "candidate"
 
 
-def test_a_cluster_of_one_elects_and_commits_by_itself(make: Callable[[int], Server]) -> None:
-    """Section 5.2: its own vote is a majority. The same holds for its log (5.3)."""
+def test_a_cluster_of_one_elects_itself(make: Callable[[int], Server]) -> None:
+    """Section 5.2: its own vote is a majority."""
     server = make(1)
     server.until(lambda: server.role == "leader", "to elect itself")
 
@@ -804,6 +816,36 @@ def test_a_majority_commits_and_the_followers_hear_of_it(make: Callable[[int], S
     assert server.sent("AppendEntries", 1)[0].args.LeaderCommit == 1
 
 
+def test_an_acceptance_speaks_of_the_entries_that_were_sent(server: Server) -> None:
+    """Figure 2, State: matchIndex is what is known to be replicated. The log may have grown since the RPC left."""
+
+    def only_a_alone(args: Any) -> dict[str, Any] | None:
+        alone = args.PrevLogIndex == 0 and len(args.Entries) == 1
+        return server.slowly(0.05, accepting)(args) if alone else None
+
+    server.become_leader()
+    server.answer("AppendEntries", only_a_alone)
+    server.start("a")
+    server.wait()
+    server.start("b")
+    server.wait(1)
+    assert server.rf.matchIndex[1:] == [1, 1]
+    assert server.applied == [(1, "a")]
+
+
+def test_a_new_leader_takes_nothing_for_replicated(server: Server) -> None:
+    """Figure 2, State: nextIndex and matchIndex are reinitialised after election. Logs change between two terms."""
+    server.answer("AppendEntries", accepting)
+    server.become_leader()
+    server.start("x")
+    server.wait()
+    assert server.rf.matchIndex[1:] == [1, 1]
+    server.answer("AppendEntries", silent)
+    server.receive("AppendEntries", Term=5, LeaderId=1)
+    server.become_leader()
+    assert (server.rf.matchIndex[1:], server.rf.nextIndex[1:]) == ([0, 0], [2, 2])
+
+
 def test_only_entries_of_the_own_term_are_committed_by_counting(server: Server) -> None:
     """Section 5.4.2 and Figure 8; Figure 2, Rules for Servers, Leaders: log[N].term == currentTerm."""
     server.hold(1, 2)
@@ -823,12 +865,12 @@ def test_replies_of_an_older_term_do_not_count(server: Server) -> None:
     server.answer("AppendEntries", server.slowly(3, accepting))
     server.become_leader()
     server.start("x")
-    server.wait()
+    server.until(lambda: entries(server.sent("AppendEntries", 2)[-1]), "x to be sent")
     server.answer("AppendEntries", silent)
     server.receive("RequestVote", Term=5, CandidateId=1)
     assert server.role == "follower"
     server.become_leader()
-    assert server.world.now() < 3
+    assert server.world.now() < server.sent("AppendEntries")[0].at + 3
     server.wait(5)
     assert server.role == "leader"
     assert server.rf.matchIndex[1:] == [0, 0]
@@ -864,6 +906,40 @@ def test_a_refusal_that_comes_late_takes_nothing_back(server: Server) -> None:
     assert (server.rf.matchIndex[1], server.rf.nextIndex[1]) == (3, 4)
 
 
+def test_a_refusal_never_takes_the_leader_forward(server: Server) -> None:
+    """Figure 2, Rules for Servers, Leaders: if AppendEntries fails because of log inconsistency, decrement nextIndex."""
+    server.hold(1, 1, 1)
+    server.answer("AppendEntries", server.slowly(0.3, refusing(XLen=3)), 1)
+    server.become_leader()
+    server.answer("AppendEntries", lambda args: {"XLen": 1} if args.PrevLogIndex == 3 else None, 1)
+    server.until(lambda: server.rf.nextIndex[1] == 1, "a refusal that is quicker")
+    server.wait(0.5)
+    assert server.rf.nextIndex[1] == 1
+
+
+def test_a_thread_that_comes_too_late_sends_nothing(server: Server) -> None:
+    """Section 5.1: who follows in a newer term must not speak as its leader. raft.api: nor who is retired."""
+    server.become_leader()
+    server.receive("RequestVote", Term=5, CandidateId=1)
+    server.forget()
+    server.run(server.rf.replicate, 1)
+    assert server.sent("AppendEntries") == []
+    server.become_leader()
+    server.run(server.rf.Kill)
+    server.forget()
+    server.run(server.rf.replicate, 1)
+    assert server.sent("AppendEntries") == []
+
+
+def test_a_peer_far_behind_and_slow_gets_no_more_rpcs_than_heartbeats(server: Server) -> None:
+    """raft.raft, replicate: only the thread that was started last goes on, so threads do not pile up."""
+    server.hold(*[1] * 100)
+    server.answer("AppendEntries", server.slowly(0.3, lambda args: {"XLen": args.PrevLogIndex}), 1)
+    server.become_leader()
+    server.wait(3)
+    assert len(server.sent("AppendEntries", 1)) == len(server.sent("AppendEntries", 2))
+
+
 def test_a_leader_never_changes_its_own_log(server: Server) -> None:
     """Figure 3, Leader Append-Only: whatever its followers answer."""
     server.hold(1, 1)
@@ -879,13 +955,22 @@ def test_a_leader_never_changes_its_own_log(server: Server) -> None:
 
 
 def test_a_restarted_server_is_a_follower_with_its_term_its_vote_and_its_log(server: Server) -> None:
-    """Figure 2, State: currentTerm, votedFor and log[] persist. Sections 5.2: servers start up as followers."""
+    """Figure 2, State: currentTerm, votedFor and log[] persist. Section 5.2: servers start up as followers."""
     server.hold(1, 1)
     term = server.become_leader()
     server.start("x")
     server.restart()
     assert (server.role, server.term, server.rf.votedFor) == ("follower", term, 0)
     assert server.log == [(1, "c1"), (1, "c2"), (term, "x")]
+
+
+def test_a_restarted_server_goes_on_with_the_log_that_it_found(server: Server) -> None:
+    """Figure 2, State: log[] persists, as often as the server crashes."""
+    server.hold(1, 1)
+    server.restart()
+    server.receive("AppendEntries", Term=2, LeaderId=1, PrevLogIndex=2, PrevLogTerm=1, Entries=[(2, "x")])
+    server.restart()
+    assert server.log == [(1, "c1"), (1, "c2"), (2, "x")]
 
 
 def test_a_restarted_server_applies_from_the_first_entry_when_it_hears_what_is_committed(server: Server) -> None:
@@ -936,13 +1021,13 @@ def expect_whole(server: Server, disks: list[Any]) -> None:
 
 def test_a_snapshot_of_the_service_replaces_the_entries_that_it_covers(server: Server) -> None:
     """Section 7: the entries are discarded; the last one's index and term are kept for the consistency check."""
-    server.hold(1, 2, 2, 2, commit=3)
+    server.hold(1, 2, 3, 3, commit=3)
     server.snapshot(2)
-    assert server.log == [(2, "c3"), (2, "c4")]
+    assert server.log == [(3, "c3"), (3, "c4")]
     assert server.disk.ReadSnapshot() == b"up to 2"
     assert not server.receive("AppendEntries", Term=5, LeaderId=1, PrevLogIndex=2, PrevLogTerm=1).Success
     assert server.receive("AppendEntries", Term=5, LeaderId=1, PrevLogIndex=2, PrevLogTerm=2, LeaderCommit=2).Success
-    assert server.receive("AppendEntries", Term=5, LeaderId=1, PrevLogIndex=4, PrevLogTerm=2, LeaderCommit=4).Success
+    assert server.receive("AppendEntries", Term=5, LeaderId=1, PrevLogIndex=4, PrevLogTerm=3, LeaderCommit=4).Success
     server.wait()
     assert server.applied == [(1, "c1"), (2, "c2"), (3, "c3"), (4, "c4")]
 
@@ -952,7 +1037,6 @@ def test_an_older_snapshot_of_the_service_changes_nothing(server: Server) -> Non
     server.hold(1, 1, 1, commit=3)
     server.snapshot(2)
     server.snapshot(1)
-    server.snapshot(2)
     assert server.log == [(1, "c3")]
     assert server.disk.ReadSnapshot() == b"up to 2"
 
@@ -1006,7 +1090,7 @@ def test_a_snapshot_keeps_what_follows_its_last_entry_where_that_agrees(server: 
     install(server, 2, 1)
     assert server.log == [(1, "c3")]
     assert server.rf.commitIndex == 2
-    assert server.applied == [("snapshot", 2, b"up to 2")]
+    assert server.applied == [("snapshot", 2, 1, b"up to 2")]
 
 
 @pytest.mark.parametrize(("index", "term"), [(2, 4), (3, 4), (7, 1)], ids=["amid", "at the end", "beyond"])
@@ -1016,7 +1100,7 @@ def test_a_snapshot_takes_the_place_of_a_log_that_does_not_agree(server: Server,
     install(server, index, term)
     assert server.log == []
     assert (server.rf.lastIncludedIndex, server.rf.term(index)) == (index, term)
-    assert server.applied == [("snapshot", index, b"up to %d" % index)]
+    assert server.applied == [("snapshot", index, term, b"up to %d" % index)]
 
 
 def test_an_older_snapshot_than_what_is_committed_is_ignored(server: Server) -> None:
@@ -1028,7 +1112,7 @@ def test_an_older_snapshot_than_what_is_committed_is_ignored(server: Server) -> 
     install(server, 4, 5)
     assert server.rf.lastIncludedIndex == 6
     assert server.disk.ReadSnapshot() == b"up to 6"
-    assert server.applied == [(1, "c1"), (2, "c2"), (3, "c3"), ("snapshot", 6, b"up to 6")]
+    assert server.applied == [(1, "c1"), (2, "c2"), (3, "c3"), ("snapshot", 6, 5, b"up to 6")]
 
 
 def test_an_installed_snapshot_and_the_rest_of_the_log_are_saved_in_one_step(server: Server) -> None:
@@ -1048,27 +1132,44 @@ def test_a_snapshot_is_delivered_before_the_commands_that_follow_it(server: Serv
     new = [(5, "x"), (5, "y")]
     server.receive("AppendEntries", Term=5, LeaderId=1, PrevLogIndex=4, PrevLogTerm=3, Entries=new, LeaderCommit=6)
     server.serve()
-    assert server.applied == [(1, "c1"), ("snapshot", 4, b"up to 4"), (5, "x"), (6, "y")]
+    assert server.applied == [(1, "c1"), ("snapshot", 4, 3, b"up to 4"), (5, "x"), (6, "y")]
 
 
-def leader_with_snapshot(server: Server) -> int:
-    """A leader whose log begins with entry 3; peer 1 has nothing. Its term."""
+def test_the_service_may_switch_to_whatever_snapshot_it_gets(server: Server) -> None:
+    """raft.api, CondInstallSnapshot; Figure 13 knows no such question. Commands behind it come only after it."""
+    install(server, 4, 3)
+    assert server.run(server.rf.CondInstallSnapshot, 3, 4, b"up to 4") is True
+
+
+def leader_with_snapshot(server: Server, holds: int = 0) -> int:
+    """A leader whose log begins with entry 3; peer 1 holds just so many entries. Its term."""
     server.hold(1, 2, 2, commit=3)
     server.snapshot(2)
-    server.answer("AppendEntries", lambda args: {"Success": True} if args.PrevLogIndex == 2 else {"XLen": 1}, 1)
+    server.answer("AppendEntries", lambda args: accepting(args) if args.PrevLogIndex == 2 else {"XLen": holds + 1}, 1)
     return server.become_leader()
 
 
-def test_a_follower_that_lacks_discarded_entries_is_sent_the_snapshot_and_then_the_rest(server: Server) -> None:
+@pytest.mark.parametrize("holds", [0, 1])
+def test_a_follower_that_lacks_discarded_entries_is_sent_the_snapshot_and_then_the_rest(
+    server: Server, holds: int
+) -> None:
     """Section 7; Figure 13: when the leader has already discarded the next log entry for a follower."""
     server.answer("InstallSnapshot", installing)
-    term = leader_with_snapshot(server)
+    term = leader_with_snapshot(server, holds)
     (sent,) = server.sent("InstallSnapshot")
     args = sent.args
     assert (sent.to, args.Term, args.LeaderId) == (1, term, 0)
     assert (args.LastIncludedIndex, args.LastIncludedTerm, args.Data) == (2, 2, b"up to 2")
     assert entries(server.sent("AppendEntries", 1)[-1]) == [(2, "c3")]
     assert (server.rf.matchIndex[1], server.rf.nextIndex[1]) == (3, 4)
+
+
+def test_a_follower_that_lacks_only_entries_behind_the_snapshot_is_sent_those(server: Server) -> None:
+    """Section 7: the last included index and term serve the consistency check for the first entry behind them."""
+    leader_with_snapshot(server, holds=2)
+    assert server.sent("InstallSnapshot") == []
+    sent = server.sent("AppendEntries", 1)[-1]
+    assert (sent.args.PrevLogIndex, sent.args.PrevLogTerm, entries(sent)) == (2, 2, [(2, "c3")])
 
 
 def test_a_snapshot_that_is_lost_is_sent_again(server: Server) -> None:
