@@ -317,6 +317,7 @@ def test_a_newer_term_in_a_reply_makes_a_follower_in_it(server: Server, method: 
     server.until(lambda: server.term == 9, "term 9")
     assert server.role == "follower"
     assert server.rf.votedFor is None
+    server.wait()  # an RPC of the old term may be just leaving
     server.forget()
     server.wait(0.3)
     assert server.calls == {}
