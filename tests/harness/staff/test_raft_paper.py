@@ -5,8 +5,8 @@ its Figure 2 or 13 is cited by box and number: "Figure 2, AppendEntries RPC, 1" 
 only the lab asks for cites raft.api, and what is this Raft's own way cites the docstring of raft.raft.
 
 One real server, number 0, stands in a world (labsim) among peers that answer what the test lets them answer. A test
-steps into that world with the methods of `Server`. Between two of them the world stands still, and the test may look
-at all the fields. Terms and indexes are small numbers: entry 3 of a log that `hold` has made has the command "c3".
+steps into that world with the methods of `Server`. Between two of them the world stands still, with the server's lock
+free, and the test may look at all its fields. Entry 3 of a log that `hold` has made has the command "c3".
 """
 
 from __future__ import annotations
@@ -166,7 +166,17 @@ class Server:
     # -- verbs ---------------------------------------------------------------------------------------------------------
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        return self.world.run(function, *args)
+        """Call the function in the world, and leave when no thread is half-way through a change of the state."""
+
+        def call() -> Any:
+            result = function(*args)
+            for _ in range(1000):  # a Raft that never lets go of its lock is for the test to notice
+                if not (self.rf and self.rf.mu.locked()):
+                    break
+                self.time.sleep(0.0001)
+            return result
+
+        return self.world.run(call)
 
     def wait(self, seconds: float = SOON) -> None:
         self.run(self.time.sleep, seconds)
