@@ -435,11 +435,6 @@ class _Copy:
         if not parts or any(map(_ignored, parts)):
             return None
         path = "/".join(parts)
-        try:
-            os.fsencode(path)
-        except UnicodeEncodeError:
-            self.note(f"left out {shown(path)}: no file can be called that")
-            return None
         for upper in range(1, len(parts)):
             folder = self.root.joinpath(*parts[:upper])
             if not folder.is_dir():
