@@ -7,7 +7,7 @@ chosen and what that means. The kinds, from the strongest:
   users; of the files only what is listed, read-only; a private tmpfs as /tmp and home; no /proc. As root, each process
   is a user of its own besides.
 - `user`, for root only: each process is a user of its own, who can write nothing of the grader's and signal nobody
-  else. Where the kernel has Landlock, it sees only the files that are listed, as with bwrap (without, whatever all
+  else. Where the kernel has Landlock, it reads only the files that are listed, as with bwrap (without, whatever all
   users may read, and it can write in /tmp); where it has seccomp, it opens no socket.
 - `none`: the rights of the grader. Refused for root unless asked for by name.
 - `auto`: the first of them of which a probe run works.
@@ -37,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,6 +251,10 @@ class Sandbox:
             options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]  # labgrade.confine gives them away
         options += ["--hostname", "lab", "--die-with-parent"]
         options += ["--perms", "1777", "--size", str(limits.file_size), "--tmpfs", "/tmp"]
+        shown = [*self._seen, *DEVICES, *(str(path) for path in (copy, writable) if path)]
+        folders = {str(folder) for path in shown for folder in Path(path).parents} - {"/", "/tmp"}
+        for path in sorted(folders):
+            options += ["--dir", path]  # else bubblewrap makes it with rights for root alone
         for path in self._seen:
             options += ["--ro-bind-try", path, path]
         for path in DEVICES:
@@ -262,7 +267,7 @@ class Sandbox:
             options += ["--ro-bind", str(copy), str(copy)]
         if writable:
             options += ["--bind", str(writable), str(writable)]
-        return [*options, "--remount-ro", "/", "--chdir", str(copy or "/")]
+        return [shutil.which("bwrap") or "bwrap", *options, "--remount-ro", "/", "--chdir", str(copy or "/")]
 
     def probe(self) -> str:
         """Run a process that does nothing: what went wrong, or ""."""
@@ -326,7 +331,7 @@ class Process:
 
     def begin_in_bwrap(
         self,
-        options: Sequence[str],
+        bwrap: Sequence[str],
         python: Sequence[str],
         *,
         cwd: str | Path,
@@ -338,7 +343,7 @@ class Process:
         ours, theirs = os.pipe()  # on which bubblewrap says which process is the first
         with open(ours, "rb", buffering=0) as info:
             try:
-                command = ["bwrap", "--info-fd", str(theirs), *options, *python]
+                command = [bwrap[0], "--info-fd", str(theirs), *bwrap[1:], *python]
                 fds = [*pass_fds, theirs]
                 self.begin(command, cwd=cwd, env=env, pass_fds=fds, stdout=stdout, stderr=stderr, as_user=False)
             finally:
@@ -522,16 +527,22 @@ def _check_way(path: Path | None) -> None:
 
 
 def _kill_all_of(user: int) -> None:
-    """All processes of a user, in one system call, so that none can start another one in time."""
-    subprocess.run(
-        ["/bin/sh", "-c", "kill -9 -1"],
-        cwd="/",
-        stderr=subprocess.DEVNULL,
-        user=user,
-        group=user,
-        extra_groups=[],
-        check=False,
-    )
+    """All processes of a user: in one system call, so that none can start another one in time."""
+    kill = ["/bin/sh", "-c", "kill -9 -1"]
+    subprocess.run(kill, cwd="/", user=user, group=user, extra_groups=[], stderr=subprocess.DEVNULL, check=False)
+    # They count for the next one with this user until they have been waited for; which in a container may never be.
+    until = time.monotonic() + 2
+    while user in _users_of_processes() and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def _users_of_processes() -> set[int]:
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                found.add(os.stat(f"/proc/{name}").st_uid)
+    return found
 
 
 def _kernel() -> tuple[int, int]:
