@@ -59,8 +59,13 @@ def enter(
     import resource
 
     for name, value in limits.items():
-        extra = 1 if name == "RLIMIT_CPU" else 0  # the first second beyond it is told by SIGXCPU
-        resource.setrlimit(getattr(resource, name), (value, value + extra))
+        which = getattr(resource, name)
+        most = resource.getrlimit(which)[1]
+        more = (
+            value + 1 if name == "RLIMIT_CPU" else value
+        )  # who has had his time is told so by SIGXCPU, and then killed
+        soft, hard = (n if most == resource.RLIM_INFINITY else min(n, most) for n in (value, more))
+        resource.setrlimit(which, (soft, hard))
     if user:
         os.setgroups([])
         os.setresgid(user[1], user[1], user[1])

@@ -120,7 +120,7 @@ class World:
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="lab-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="lab-", dir="/var/tmp") as folder:  # in /tmp, each has its own
         os.chmod(folder, 0o755)
         yield Path(folder)
 
