@@ -9,7 +9,8 @@ chosen and what that means. The kinds, from the strongest:
 - `user`, for root only: each process is a user of its own, who can write nothing of the grader's and signal nobody
   else. Where the kernel has Landlock, it reads only the files that are listed, as with bwrap (without, whatever all
   users may read, and it can write in /tmp); where it has seccomp, it opens no socket.
-- `none`: the rights of the grader. Refused for root unless asked for by name.
+- `none`: the rights of the grader; what leaves the session outlasts its Process. Refused for root unless asked for by
+  name.
 - `auto`: the first of them of which a probe run works.
 
 In all of them a process has a small fixed environment, the file descriptors that it was given and no others, a session
@@ -171,7 +172,7 @@ class Sandbox:
         stdout: int | IO[bytes] = subprocess.DEVNULL,
         stderr: int | IO[bytes] = subprocess.DEVNULL,
     ) -> Process:
-        """Run the Python function `target` ("pytest:console_main") in a process, with sys.argv[1:] = `arguments`.
+        """Run the Python function `target` ("pytest:main") in a process, with sys.argv[1:] = `arguments`.
 
         It starts in the folder `copy`, the submission's, which it can read; `writable` is a folder of the caller's in
         which it may write, and nobody but it and root until it has ended; `pass_fds` stay open in it, with the numbers
@@ -190,6 +191,7 @@ class Sandbox:
                 "HOME": home,
                 "TMPDIR": home,
                 "LANG": "C.UTF-8",
+                "PYTHONUNBUFFERED": "1",  # what is killed has said what it has said
                 **({"PYTHONPATH": self._path} if self._path else {}),
                 "MALLOC_ARENA_MAX": "2",  # else each thread reserves 64 MB, which the limit of memory counts
             }
@@ -367,27 +369,40 @@ class Process:
     @property
     def status(self) -> int | None:
         """As Popen.returncode: None while it runs, -N after signal N (with bwrap also for exit status 128 + N)."""
-        status = self._popen.poll() if self._popen else None
-        if status is not None and self._first and 128 < status < 128 + signal.NSIG:
+        if self._popen is None:
+            return None
+        status = self._popen.returncode
+        if status is None:  # it is waited for when its group has been killed: until then nobody else gets the number
+            found = os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is None:
+                return None
+            status = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        if self._first and 128 < status < 128 + signal.NSIG:
             return 128 - status
         return status
 
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """Where its output comes, if it was started with stdout=PIPE."""
+        return self._popen.stdout if self._popen else None
+
     def wait(self, seconds: float) -> int | None:
         """Its status as soon as it has ended; None if it still runs after so many seconds of real time."""
-        if self._popen and self._popen.poll() is None:
-            if sys.platform == "linux":  # at once; Popen.wait would look up to 50 ms later
+        if self._popen and self.status is None:
+            if sys.platform == "linux":
                 ends = os.pidfd_open(self._popen.pid)
                 select.select([ends], [], [], seconds)
                 os.close(ends)
             else:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._popen.wait(seconds)
+                until = time.monotonic() + seconds
+                while self.status is None and time.monotonic() < until:
+                    time.sleep(0.01)
         return self.status
 
     def usage(self) -> Usage:
         """What it takes, with what it has started and what of that has been waited for."""
         ticks = pages = 0
-        todo = [self._first or self._popen.pid] if self._popen and self._popen.poll() is None else []
+        todo = [self._first or self._popen.pid] if self._popen and self.status is None else []
         while todo:
             process = f"/proc/{todo.pop()}"
             try:

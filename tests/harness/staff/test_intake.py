@@ -275,19 +275,6 @@ def test_what_cannot_be_read_is_a_reason(what: str) -> None:
     assert "cannot be read (Permission denied): make it readable" in submission.reason
 
 
-def test_a_read_that_is_refused_is_a_reason_for_root_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = folder(tmp_path / "sub", {"raft.py": MAKE, "bad": ""})
-    really_open = os.open
-
-    def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
-        if os.path.basename(path) == "bad" and not flags & os.O_WRONLY:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return really_open(path, flags, mode)
-
-    monkeypatch.setattr(os, "open", refuse)
-    assert only(source).reason == "bad cannot be read (Permission denied): make it readable, or hand it in again"
-
-
 def test_names_may_be_any_bytes(tmp_path: Path) -> None:
     source = folder(tmp_path / "sub", {"raft.py": MAKE})
     odd = [b"\xff\xfe.py", b"caf\xe9", b"new\nline", b"-rf", b"=cmd", b"con.txt", b"a\\b", b"..."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -145,20 +147,15 @@ def confined(world: World) -> World:
 
 def ended(pipe: int) -> bool:
     """Whether everybody who holds the other end of a pipe ends within the time."""
-    import select
-
     return bool(select.select([pipe], [], [], TIME)[0]) and os.read(pipe, 1) == b""
 
 
 @contextlib.contextmanager
-def a_pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    try:
-        yield ends
-    finally:
-        for end in ends:
-            with contextlib.suppress(OSError):
-                os.close(end)
+def a_pipe() -> Iterator[tuple[int, IO[bytes]]]:
+    """The end to read from, and the other one, which can be closed before."""
+    ours, theirs = os.pipe()
+    with open(ours, "rb", buffering=0), open(theirs, "wb", buffering=0) as end:
+        yield ours, end
 
 
 # -- what it has -----------------------------------------------------------------------------------------------------
@@ -179,7 +176,17 @@ def test_no_file_of_a_submission_hides_a_module(world: World) -> None:
 def test_its_environment_is_small_and_none_of_the_graders(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADERS_SECRET", "1")
     names = set(eval(world.run("print(list(os.environ))")))
-    assert names <= {"PATH", "HOME", "TMPDIR", "LANG", "MALLOC_ARENA_MAX", "PYTHONPATH", "PWD", "LC_CTYPE"}
+    assert names <= {
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "MALLOC_ARENA_MAX",
+        "PYTHONPATH",
+        "PYTHONUNBUFFERED",
+        "PWD",
+        "LC_CTYPE",
+    }
 
 
 def test_it_can_write_in_its_tmp_and_nobody_sees_it_there(world: World) -> None:
@@ -350,8 +357,10 @@ def test_each_process_of_a_root_grader_is_another_user_without_groups_or_rights(
     if os.geteuid() != 0:
         pytest.skip("the grader is not root")
     code = "print(os.getresuid(), os.getresgid(), os.getgroups()); refused(os.setuid, 0)"
-    with a_pipe() as (ours, theirs), world.start(f"{code}; sys.stdout.flush(); time.sleep(600)", stdout=theirs):
-        one = os.read(ours, 1000).decode()
+    with a_pipe() as (ours, theirs), world.start(f"{code}; time.sleep(600)", stdout=theirs):
+        one = ""
+        while one.count("\n") < 2:
+            one += os.read(ours, 1000).decode()
         two = world.run(code)
     found = [eval(text.splitlines()[0].replace(") (", "), (").replace(") [", "), [")) for text in (one, two)]
     for uids, gids, groups in found:
@@ -447,8 +456,8 @@ DAEMON = """
 
 def test_kill_ends_everything_that_it_has_started(world: World) -> None:
     with a_pipe() as (ours, theirs):
-        with world.start(DAEMON, theirs, pass_fds=[theirs]) as process:
-            os.close(theirs)
+        with world.start(DAEMON, theirs.fileno(), pass_fds=[theirs.fileno()]) as process:
+            theirs.close()
             assert os.read(ours, 1) == b"x"
             assert process.status is None
         assert ended(ours)
@@ -456,6 +465,7 @@ def test_kill_ends_everything_that_it_has_started(world: World) -> None:
 
 def test_it_ends_with_its_parent_however_that_dies(world: World) -> None:
     with a_pipe() as (ours, theirs):
+        end = theirs.fileno()
         code = f"""
             import os, sys, time
             from pathlib import Path
@@ -463,14 +473,14 @@ def test_it_ends_with_its_parent_however_that_dies(world: World) -> None:
             lab = Path({str(world.lab)!r})
             box = choose({world.sandbox.kind!r}, readable=[lab], path=[lab], python={world.sandbox._python.executable!r})
             inside = "os.write(int(args[0]), b'x'); time.sleep(600)"
-            process = box.start("inside:main", [inside, "{theirs}"], copy=None, pass_fds=[{theirs}])
-            os.close({theirs})
+            process = box.start("inside:main", [inside, "{end}"], copy=None, pass_fds=[{end}])
+            os.close({end})
             time.sleep(600)
         """
         grader = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code)], pass_fds=[theirs], cwd=HOME, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", textwrap.dedent(code)], pass_fds=[end], cwd=HOME, stderr=subprocess.DEVNULL
         )
-        os.close(theirs)
+        theirs.close()
         try:
             assert os.read(ours, 1) == b"x"
         finally:
@@ -554,8 +564,8 @@ def test_without_a_sandbox_limits_and_flags_hold_all_the_same(root: Path) -> Non
     assert "shadowed" not in world.run("import queue; print(queue.Queue)")
     assert world.run("refused(bytearray, 400_000_000)", limits=Limits(memory=50 * MEGABYTE)) == "MemoryError\n"
     with a_pipe() as (ours, theirs):
-        with world.start("os.write(int(args[0]), b'x'); time.sleep(600)", theirs, pass_fds=[theirs]):
-            os.close(theirs)
+        with world.start("os.write(int(args[0]), b'x'); time.sleep(600)", theirs.fileno(), pass_fds=[theirs.fileno()]):
+            theirs.close()
             assert os.read(ours, 1) == b"x"
         assert ended(ours)
 
