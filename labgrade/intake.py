@@ -71,6 +71,7 @@ IGNORED = frozenset(  # folders and files that tools leave behind; they are neit
     )
 )
 LAB = frozenset(("labgob", "labrpc", "raft", "labsim", "labwatch", "labrun", "labgrade", "tests", "conftest"))
+RAFT = frozenset(("api", "config", "persister", "raft", "skeleton"))  # the modules of the lab's raft
 RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)  # by Windows
 GRADERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
@@ -509,17 +510,26 @@ class _Copy:
                 else ""
             )
         how = f"{shown(name)} in {self.label}" + (f" ({how})" if how else "")
-        for helper in sorted(source.imports):
-            beside = f"{folder}/{helper}.py".lstrip("/")
-            if beside != name and beside in self.files and helper in LAB | sys.stdlib_module_names:
-                whose = "the lab" if helper in LAB else "Python"
-                self.note(f"{helper}.py beside {shown(name)} is not what `import {helper}` finds: {whose} has one, too")
+        self._note_helpers(name, folder, source)
         if package:
             return f"{self.root.name}/{folder}".rstrip("/"), how
         parts = [self.root.name, *name.removesuffix(".py").split("/")]
         if source.relative and all(part.isascii() and part.isidentifier() for part in parts):
             return ".".join(parts), how  # a module of a package, which `from .other import x` needs
         return f"{self.root.name}/{name}", how
+
+    def _note_helpers(self, name: str, folder: str, source: _Source) -> None:
+        """What the solution imports and has beside it, and yet does not get."""
+        for module in sorted(source.imports):
+            top, _, below = module.partition(".")
+            beside = f"{folder}/{top}.py".lstrip("/")
+            if module == top and beside in self.files and beside != name and top in LAB | sys.stdlib_module_names:
+                whose = "the lab" if top in LAB else "Python"
+                self.note(f"{top}.py beside {shown(name)} is not what `import {top}` finds: {whose} has one, too")
+            helper = f"{folder}/{below}.py"
+            if top == "raft" and below not in RAFT and name.endswith("raft/raft.py") and helper in self.files:
+                why = f"which the lab does not have: `import {below}` finds it"
+                self.note(f"{shown(helper)} is imported as {shown(module)}, {why}")
 
 
 # -- Python files ----------------------------------------------------------------------------------------------------
@@ -534,7 +544,7 @@ class _Source:
     defines: bool = False  # Make, by def, class or assignment
     binds: bool = False  # defines or imports it
     relative: bool = False  # it has relative imports
-    imports: set[str] = field(default_factory=set)  # the modules of its absolute ones, without their dots
+    imports: set[str] = field(default_factory=set)  # what its absolute ones name: modules, and perhaps what is in them
 
     @classmethod
     def of(cls, file: Path, limits: Limits) -> _Source:
@@ -571,10 +581,10 @@ class _Source:
             self.mentions |= "*" in bound
             self.relative |= node.level > 0
             if node.module and not node.level:
-                self.imports.add(node.module.partition(".")[0])
+                self.imports |= {node.module, *(f"{node.module}.{name}" for name in bound)}
         elif isinstance(node, ast.Import):
             self.binds |= any(alias.asname == "Make" for alias in node.names)
-            self.imports |= {alias.name.partition(".")[0] for alias in node.names}
+            self.imports |= {alias.name for alias in node.names}
         if "Make" in names:
             self.defines = self.binds = True
 

@@ -195,6 +195,10 @@ class Sandbox:
                 **({"PYTHONPATH": self._path} if self._path else {}),
                 "MALLOC_ARENA_MAX": "2",  # else each thread reserves 64 MB, which the limit of memory counts
             }
+            as_user = self.kind == "user" or (self.own_user and self.user_namespace)
+            if as_user:
+                _check_way(copy)
+                _check_way(writable)
             if self.kind == "bwrap":
                 process.begin_in_bwrap(
                     self._bwrap(copy, writable, limits),
@@ -204,12 +208,18 @@ class Sandbox:
                     pass_fds=pass_fds,
                     stdout=stdout,
                     stderr=stderr,
+                    as_user=as_user,
                 )
             else:
-                if process.user:
-                    _check_way(copy)
-                    _check_way(writable)
-                process.begin(python, cwd=copy or "/", env=environment, pass_fds=pass_fds, stdout=stdout, stderr=stderr)
+                process.begin(
+                    python,
+                    cwd=copy or "/",
+                    env=environment,
+                    pass_fds=pass_fds,
+                    stdout=stdout,
+                    stderr=stderr,
+                    as_user=as_user,
+                )
         except BaseException:
             process.kill()
             raise
@@ -221,7 +231,8 @@ class Sandbox:
         """Python, with labgrade.confine and what it is to do."""
         confine: dict[str, object] = {"limits": self._resources(limits)}
         if self.kind == "bwrap":
-            confine["user"] = process.user and (process.user.id, process.user.id)
+            if process.user and not self.user_namespace:
+                confine["user"] = (process.user.id, process.user.id)
         else:
             confine["parent"] = os.getpid() if sys.platform == "linux" else 0
             confine["calls"] = self.seccomp
@@ -249,7 +260,7 @@ class Sandbox:
         options = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         if self.user_namespace:
             options.append("--unshare-user")
-        if self.own_user:
+        elif self.own_user:
             options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]  # labgrade.confine gives them away
         options += ["--hostname", "lab", "--die-with-parent"]
         options += ["--perms", "1777", "--size", str(limits.file_size), "--tmpfs", "/tmp"]
@@ -274,7 +285,7 @@ class Sandbox:
     def probe(self) -> str:
         """Run a process that does nothing: what went wrong, or ""."""
         try:
-            for path in self._seen if self.kind == "user" else ():
+            for path in self._seen if self.own_user and (self.kind == "user" or self.user_namespace) else ():
                 _check_way(Path(path))
             with tempfile.TemporaryFile() as output:
                 with self.start("sys:exit", copy=None, stdout=output, stderr=output) as process:
@@ -315,7 +326,7 @@ class Process:
         pass_fds: Sequence[int],
         stdout: int | IO[bytes],
         stderr: int | IO[bytes],
-        as_user: bool = True,
+        as_user: bool,
     ) -> None:
         self._popen = subprocess.Popen(
             command,
@@ -341,13 +352,14 @@ class Process:
         pass_fds: Sequence[int],
         stdout: int | IO[bytes],
         stderr: int | IO[bytes],
+        as_user: bool,
     ) -> None:
         ours, theirs = os.pipe()  # on which bubblewrap says which process is the first
         with open(ours, "rb", buffering=0) as info:
             try:
                 command = [bwrap[0], "--info-fd", str(theirs), *bwrap[1:], *python]
                 fds = [*pass_fds, theirs]
-                self.begin(command, cwd=cwd, env=env, pass_fds=fds, stdout=stdout, stderr=stderr, as_user=False)
+                self.begin(command, cwd=cwd, env=env, pass_fds=fds, stdout=stdout, stderr=stderr, as_user=as_user)
             finally:
                 os.close(theirs)
             text = b""
@@ -492,9 +504,10 @@ def _try_bwrap(
     if not shutil.which("bwrap"):
         return sandbox, "it is not installed: its package is called bubblewrap"
     trouble = sandbox.probe()
-    if trouble and sandbox.own_user:  # a root without the right to make namespaces, as in a container
-        sandbox.own_user, sandbox.user_namespace = False, True
-        trouble = sandbox.probe() and trouble
+    if trouble and sandbox.own_user:  # root in a container: what it may not do, a user may with a namespace of users
+        sandbox.user_namespace = True
+        second = sandbox.probe()
+        trouble = second and f"{trouble}; as another user: {second}"
     return sandbox, trouble
 
 

@@ -202,6 +202,20 @@ def test_a_helper_that_python_or_the_lab_hides_is_noted(tmp_path: Path) -> None:
     assert notes == ("queue.py beside raft.py is not what `import queue` finds: Python has one, too",)
 
 
+def test_a_helper_in_the_handouts_raft_that_the_lab_does_not_have_is_noted(tmp_path: Path) -> None:
+    source = f"from raft import helper\nfrom raft.api import ApplyMsg\nfrom raft.other import x\n{MAKE}"
+    files: dict[str, str | bytes] = {
+        "raft/raft.py": source,
+        "raft/helper.py": "",
+        "raft/other.py": "",
+        "raft/api.py": "",
+    }
+    assert only(folder(tmp_path / "sub", files)).notes == (
+        "raft/helper.py is imported as raft.helper, which the lab does not have: `import helper` finds it",
+        "raft/other.py is imported as raft.other, which the lab does not have: `import other` finds it",
+    )
+
+
 # -- what is left out, and what cannot be read -----------------------------------------------------------------------
 
 
