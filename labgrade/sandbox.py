@@ -43,7 +43,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, Any, Literal, Self
 
 __all__ = ["Kind", "Limits", "Process", "Sandbox", "SandboxError", "Usage", "choose"]
 
@@ -178,6 +178,7 @@ class Sandbox:
         which it may write, and nobody but it and root until it has ended; `pass_fds` stay open in it, with the numbers
         they have. Raises SandboxError if its user cannot get to `copy` or `writable`, OSError if no process can start.
         """
+        copy, writable = (path and path.absolute() for path in (copy, writable))
         process = Process(self._users, self._users.take() if self.own_user else None, writable)
         try:
             if self.kind != "bwrap":
@@ -195,35 +196,23 @@ class Sandbox:
                 **({"PYTHONPATH": self._path} if self._path else {}),
                 "MALLOC_ARENA_MAX": "2",  # else each thread reserves 64 MB, which the limit of memory counts
             }
-            as_user = self.kind == "user" or (self.own_user and self.user_namespace)
-            if as_user:
+            options: dict[str, Any] = {"env": environment, "stdout": stdout, "stderr": stderr}
+            if process.user and self._begins_as_user():
                 _check_way(copy)
                 _check_way(writable)
+                options |= {"user": process.user.id, "group": process.user.id, "extra_groups": []}
             if self.kind == "bwrap":
-                process.begin_in_bwrap(
-                    self._bwrap(copy, writable, limits),
-                    python,
-                    cwd="/",
-                    env=environment,
-                    pass_fds=pass_fds,
-                    stdout=stdout,
-                    stderr=stderr,
-                    as_user=as_user,
-                )
+                process.begin_in_bwrap(self._bwrap(copy, writable, limits), python, pass_fds, cwd="/", **options)
             else:
-                process.begin(
-                    python,
-                    cwd=copy or "/",
-                    env=environment,
-                    pass_fds=pass_fds,
-                    stdout=stdout,
-                    stderr=stderr,
-                    as_user=as_user,
-                )
+                process.begin(python, pass_fds, cwd=copy or "/", **options)
         except BaseException:
             process.kill()
             raise
         return process
+
+    def _begins_as_user(self) -> bool:
+        """Whether what is started is another user's from the beginning, and not only when it is confined."""
+        return self.own_user and (self.kind == "user" or self.user_namespace)
 
     def _command(
         self, process: Process, target: str, arguments: Sequence[str], copy: Path | None, limits: Limits
@@ -285,7 +274,7 @@ class Sandbox:
     def probe(self) -> str:
         """Run a process that does nothing: what went wrong, or ""."""
         try:
-            for path in self._seen if self.own_user and (self.kind == "user" or self.user_namespace) else ():
+            for path in self._seen if self._begins_as_user() else ():
                 _check_way(Path(path))
             with tempfile.TemporaryFile() as output:
                 with self.start("sys:exit", copy=None, stdout=output, stderr=output) as process:
@@ -317,49 +306,19 @@ class Process:
         if self.user:
             os.chown(self.scratch, self.user.id, self.user.id)
 
-    def begin(
-        self,
-        command: Sequence[str],
-        *,
-        cwd: str | Path,
-        env: dict[str, str],
-        pass_fds: Sequence[int],
-        stdout: int | IO[bytes],
-        stderr: int | IO[bytes],
-        as_user: bool,
-    ) -> None:
+    def begin(self, command: Sequence[str], pass_fds: Sequence[int], **options: Any) -> None:
         self._popen = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-            user=self.user.id if self.user and as_user else None,
-            group=self.user.id if self.user and as_user else None,
-            extra_groups=[] if self.user and as_user else None,
+            command, stdin=subprocess.DEVNULL, pass_fds=pass_fds, start_new_session=True, **options
         )
 
     def begin_in_bwrap(
-        self,
-        bwrap: Sequence[str],
-        python: Sequence[str],
-        *,
-        cwd: str | Path,
-        env: dict[str, str],
-        pass_fds: Sequence[int],
-        stdout: int | IO[bytes],
-        stderr: int | IO[bytes],
-        as_user: bool,
+        self, bwrap: Sequence[str], python: Sequence[str], pass_fds: Sequence[int], **options: Any
     ) -> None:
         ours, theirs = os.pipe()  # on which bubblewrap says which process is the first
         with open(ours, "rb", buffering=0) as info:
             try:
                 command = [bwrap[0], "--info-fd", str(theirs), *bwrap[1:], *python]
-                fds = [*pass_fds, theirs]
-                self.begin(command, cwd=cwd, env=env, pass_fds=fds, stdout=stdout, stderr=stderr, as_user=as_user)
+                self.begin(command, [*pass_fds, theirs], **options)
             finally:
                 os.close(theirs)
             text = b""
