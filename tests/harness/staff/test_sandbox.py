@@ -486,7 +486,10 @@ def test_it_ends_with_its_parent_however_that_dies(world: World) -> None:
             time.sleep(600)
         """
         grader = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(code)], pass_fds=[end], cwd=HOME, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", textwrap.dedent(code)],
+            pass_fds=[end],
+            cwd=HOME,
+            env={**os.environ, "TMPDIR": str(world.root)},
         )
         theirs.close()
         try:
