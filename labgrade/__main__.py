@@ -1,4 +1,8 @@
-"""`python -m labgrade`: grade submissions, prove the harness on its gallery of broken Rafts, hand out the lab."""
+"""`python -m labgrade`: grade submissions, prove the harness on its gallery of broken Rafts, hand out the lab.
+
+Each subcommand says with --help what it takes. Exit status: 0 done, 1 the gallery was not caught as it should be, 2 a
+mistake in what was asked for, 130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -9,59 +13,80 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
-from labgrade import gallery, grades
-from labgrade.batch import Batch, GradingError, Settings, known_seed, submissions_of
+from _pytest.mark.expression import Expression
+
+from labgrade import gallery, grades, policy
+from labgrade.batch import Batch, known_seed, submissions_of
 from labgrade.handout import HandoutError, handout
+from labgrade.policy import Grading, GradingError
+from labrun.settings import PARTS
 
-TIMEOUTS = {
-    "real": 120.0,
-    "sim": 15.0,
-    "race": 60.0,
-}  # s: the lab's own limit; several times what the longest test takes
-
-USAGE = """\
-python -m labgrade SUBMISSION... --out DIR [options]
-       python -m labgrade --gallery [options]
-       python -m labgrade handout DIR"""
+DEFAULTS = Grading()
 
 
 def main(arguments: Sequence[str]) -> int:
-    if arguments[:1] == ["handout"]:
-        return _handout(arguments[1:])
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        if options.gallery:
-            return _gallery(options)
-        if not options.submissions or options.out is None:
-            parser.error("which submissions are to be graded, and into which --out DIR?")
-        return _grade(options)
-    except (GradingError, gallery.GalleryError) as e:
+        status: int = options.run(options)
+    except (GradingError, gallery.GalleryError, HandoutError) as e:
         print(f"labgrade: {e}", file=sys.stderr)
         return 2
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m labgrade", usage=USAGE, description=__doc__)
-    add = parser.add_argument
-    add("submissions", nargs="*", metavar="SUBMISSION", help="a file, or a folder as --raft of pytest takes it")
-    add("--out", type=Path, metavar="DIR", help="where results go; the same grading started again goes on there")
-    add("-m", dest="parts", default="2A", metavar="PARTS", help="parts of the lab, as pytest takes them (2A)")
-    add("--trials", type=_at_least_one, default=20, metavar="N", help="of each test (20)")
-    add("-n", dest="processes", type=_at_least_one, default=os.cpu_count() or 1, metavar="N", help="processes at once")
-    add("--seed", type=int, metavar="S", help="of the first trial (drawn, and kept in DIR)")
-    add("--sim", action="store_true", help="virtual time")
-    add("--race", action="store_true", help="virtual time with the race detector")
-    add("--timeout", type=float, metavar="S", help="for one trial: real seconds (120), or virtual, the processor's")
-    add("--memory", type=_at_least_one, default=1024, metavar="MB", help="for one process (1024)")
-    add("--rule", choices=["all", "share"], default="all", help="points only if all trials pass (all), or by share")
-    add("--points", action="append", type=_points, default=[], metavar="TEST=P", help=f"({grades.POINTS:g} a test)")
-    add("--give-up", type=int, default=3, metavar="K", help="after K costly failures of a test in a row (3; 0: never)")
-    add(
-        "--gallery", action="store_true", help="show which broken Rafts of the gallery the lab's tests catch, how often"
+    parser = argparse.ArgumentParser(prog="python -m labgrade", description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    grade = commands.add_parser("grade", help="grade submissions", description="Grade submissions into a folder.")
+    grade.set_defaults(run=_grade)
+    grade.add_argument("submissions", nargs="+", metavar="SUBMISSION", help="a file, or a folder as pytest's --raft")
+    grade.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where results go; the same grading started again goes on there",
     )
+    grade.add_argument("--policy", type=Path, metavar="FILE", help="a TOML file with a table [tool.labgrade]")
+    _add_common(grade, mode="real")
+    add = grade.add_argument
+    add("--timeout", type=float, metavar="S", help="for one trial: real seconds, or virtual, the processor's")
+    add("--memory", type=_at_least_one, metavar="MB", help=f"for one process ({DEFAULTS.memory})")
+    add("--rule", choices=get_args(policy.Rule), help=f"points only if all trials pass, or by share ({DEFAULTS.rule})")
+    add("--points", action="append", type=_points, metavar="TEST=P", help=f"({policy.POINTS:g} a test)")
+    add("--give-up", type=int, metavar="K", help=f"after K costly failures of a test ({DEFAULTS.give_up}; 0: never)")
+
+    show = commands.add_parser(
+        "gallery",
+        help="show which broken Rafts the lab's tests catch, and how often",
+        description="Run the broken Rafts of the gallery, in virtual time unless told otherwise.",
+    )
+    show.set_defaults(run=_gallery)
+    _add_common(show, mode="sim")
+    show.add_argument("--real", action="store_true", help="real threads")
+    show.add_argument("--only", action="append", default=[], metavar="NAME", help="this bug; may be given again")
+
+    out = commands.add_parser(
+        "handout",
+        help="make the students' tree",
+        description="Write the tree that students get: the lab without solutions and without what is for staff only.",
+    )
+    out.set_defaults(run=_handout)
+    out.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, mode: str) -> None:
+    add = parser.add_argument
+    add("-m", dest="parts", metavar="PARTS", help=f"parts of the lab, as pytest takes them ({DEFAULTS.parts})")
+    add("--trials", type=_at_least_one, metavar="N", help=f"of each test ({DEFAULTS.trials})")
+    add("-n", dest="processes", type=_at_least_one, default=os.cpu_count() or 1, metavar="N", help="processes at once")
+    add("--seed", type=int, metavar="S", help="of the first trial" + (" (drawn, and kept)" if mode == "real" else ""))
+    add("--sim", action="store_const", dest="mode", const="sim", help="virtual time")
+    add("--race", action="store_const", dest="mode", const="race", help="virtual time with the race detector")
 
 
 def _at_least_one(text: str) -> int:
@@ -79,49 +104,39 @@ def _points(text: str) -> tuple[str, float]:
 
 
 def _gallery(options: argparse.Namespace) -> int:
-    parts = [part for part in ("2A", "2B", "2C", "2D") if part in options.parts] if options.parts else ["2A"]
-    seed = options.seed or 0
-
-    def settings(part: str) -> Settings:
-        return _settings(options, part, seed, mode="sim", trusted=True)
-
-    return gallery.prove(parts, settings, lambda batch: run(batch, options.processes))
-
-
-def _settings(options: argparse.Namespace, parts: str, seed: int, mode: str, trusted: bool = False) -> Settings:
-    return Settings(
-        parts=parts,
-        trials=options.trials,
-        seed=seed,
-        mode=mode,
-        timeout=options.timeout or TIMEOUTS[mode],
-        memory=options.memory,
-        give_up=options.give_up,
-        trusted=trusted,
-    )
+    try:
+        selects = Expression.compile(options.parts or DEFAULTS.parts)
+        parts = [part for part in PARTS if selects.evaluate(lambda name, /, part=part, **_: name == part)]
+    except SyntaxError as e:
+        raise GradingError(f"-m {options.parts!r}: {e}") from None
+    if not parts:
+        raise GradingError(f"-m {options.parts!r} selects none of the parts {', '.join(PARTS)}")
+    mode = "real" if options.real else options.mode or "sim"
+    grading = policy.read(None, trials=options.trials, seed=options.seed, mode=mode)
+    return gallery.prove(parts, grading, lambda batch: run(batch, options.processes), options.only)
 
 
 def _grade(options: argparse.Namespace) -> int:
-    seed = options.seed
-    if seed is None:
+    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up")
+    given: dict[str, Any] = {name: getattr(options, name) for name in names}
+    given["points"] = dict(options.points) if options.points else None
+    grading = policy.read(options.policy, **given)
+    if options.seed is None and grading.seed == DEFAULTS.seed:
         seed = known_seed(options.out)
-    if seed is None:
-        seed = random.SystemRandom().randrange(2**31)
-    mode = "race" if options.race else "sim" if options.sim else "real"
-    settings = _settings(options, options.parts, seed, mode)
+        given["seed"] = random.SystemRandom().randrange(1, 2**31) if seed is None else seed
+        grading = policy.read(options.policy, **given)
     submissions = submissions_of(options.submissions)
-    batch = Batch(submissions, settings, options.out.absolute())
+    batch = Batch(submissions, grading, options.out.absolute())
     batch.prepare()
-    points = dict(options.points)
-    unknown = points.keys() - set(batch.test_names())
+    unknown = grading.points.keys() - set(batch.test_names())
     if unknown:
-        raise GradingError(f"--points: there is no test {min(unknown)} among {', '.join(batch.test_names())}")
+        raise GradingError(f"points: there is no test {min(unknown)} among {', '.join(batch.test_names())}")
     if run(batch, options.processes):
         print(f"stopped. The same command goes on with what is left (--out {options.out})", file=sys.stderr)
         return 130
-    results = [grades.grade(batch, submission, points, options.rule) for submission in submissions]
-    grades.write(batch, results, options.rule)
-    print(f"{len(results)} submissions, {settings.trials} trials from seed {settings.seed} on, {settings.mode}:")
+    results = [grades.grade(batch, submission) for submission in submissions]
+    grades.write(batch, results)
+    print(f"{len(results)} submissions, {grading.trials} trials from seed {grading.seed} on, {grading.mode}:")
     print("\n".join(grades.closing_table(results)))
     print(f"in {options.out}: grades.csv, grades.json, and a folder for each submission")
     return 0
@@ -152,8 +167,8 @@ class Progress:
 
     def _count(self) -> tuple[int, int]:
         """How many trials have a record, and how many of them have passed."""
-        records = [r["outcome"] for s in self.batch.submissions for r in list(s.records.values())]
-        return len(records), records.count("passed")
+        passed = [r.passed for s in self.batch.submissions for r in list(s.records.values())]
+        return len(passed), sum(passed)
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -178,15 +193,9 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
-def _handout(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m labgrade handout DIR", file=sys.stderr)
-        return 2
-    try:
-        handout(Path(arguments[0]))
-    except HandoutError as e:
-        print(f"labgrade: {e}", file=sys.stderr)
-        return 2
+def _handout(options: argparse.Namespace) -> int:
+    handout(options.folder)
+    print(f"in {options.folder}: the students' tree. Try it there: pytest -m 2A --sim")
     return 0
 
 

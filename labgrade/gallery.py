@@ -12,33 +12,37 @@ Each is a file in `tests/harness/broken/` whose docstring says so, the last para
     '''
 
 Part is the part of the lab that is to find it. Caught by names a test and its message, or a part of it, with N for
-numbers; there may be more. Rate is the least share of trials in which the first one says one of its messages, in
-virtual time. A bug that the
-lab's own checks do not see has `Caught by: nothing`, and the docstring says why.
+numbers; there may be more. Rate is the least share of trials in which the first of these tests fails with one of its
+messages, in virtual time. A bug that the lab's own checks do not see has `Caught by: nothing`, and the docstring says
+why. Files whose names begin with `_` are what several bugs have in common.
 
-`bugs` reads them, and `prove` runs them all and shows how often each test fails: the proof that the harness catches
-what it should, and what it does not.
+`bugs` reads them, and `prove` runs them and shows how often each test fails: the proof that the harness catches what it
+should, and what it does not. A bug is reported as missed when so few failures are improbable (less than one in a
+hundred) for the number of trials that were run.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labgrade import HOME
-from labgrade.batch import Batch, Record, Settings, Submission, test_of
+from labgrade.batch import Batch, Submission, node
+from labgrade.places import GALLERY
+from labgrade.policy import Grading
+from labrun.record import Record
 
-__all__ = ["FOLDER", "Bug", "GalleryError", "bugs", "prove"]
+__all__ = ["Bug", "GalleryError", "bugs", "prove"]
 
-FOLDER = HOME / "tests" / "harness" / "broken"
+IMPROBABLE = 0.01
 
 
 class GalleryError(Exception):
-    """A file of the gallery does not say what it should: which, and what is missing."""
+    """A file of the gallery does not say what it should: which, and what is missing. Or there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Bug:
         return any(known in general for test, known in self.caught_by if test == self.test)
 
 
-def bugs(folder: Path = FOLDER) -> list[Bug]:
+def bugs(folder: Path = GALLERY) -> list[Bug]:
     """All of the gallery, by part and name. Raises GalleryError."""
     files = [path for path in folder.glob("*.py") if not path.name.startswith("_")]
     return sorted(map(_read_bug, files), key=lambda bug: (bug.part, bug.name))
@@ -69,7 +73,10 @@ def bugs(folder: Path = FOLDER) -> list[Bug]:
 
 def _read_bug(path: Path) -> Bug:
     """What a file says of its bug; it is not executed. Raises GalleryError."""
-    text = ast.get_docstring(ast.parse(path.read_text(), str(path))) or ""
+    try:
+        text = ast.get_docstring(ast.parse(path.read_bytes(), str(path))) or ""
+    except (SyntaxError, ValueError) as e:
+        raise GalleryError(f"{path}: it is no Python file: {e}") from None
     title, facts = text.partition("\n\n")[0], text.rpartition("\n\n")[2]
     part = re.search(r"^Part: (2[ABCD])$", facts, re.MULTILINE)
     caught = re.findall(r"^Caught by: (Test\w+): (.+)$", facts, re.MULTILINE)
@@ -84,48 +91,60 @@ def _read_bug(path: Path) -> Bug:
     return Bug(path.stem, path, title, part[1], tuple(caught), int(rate[1]) / 100 if rate else 0.0)
 
 
-def prove(parts: Sequence[str], settings: Callable[[str], Settings], run: Callable[[Batch], bool]) -> int:
+def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], only: Sequence[str] = ()) -> int:
     """Run the bugs of some parts, each on the tests of its part, and print how many of the trials failed.
 
-    `settings` says how for a part, and `run` runs a batch (true when that was stopped). Returns 1 when a bug was caught
-    less often than its file says, or not with that message.
+    `grading` says how (its parts do not count), `run` runs a batch and says whether it was stopped, and `only` names
+    the bugs to run, all if empty. Returns 1 when a bug was caught less often than its file says, or not with that
+    message; 130 when it was stopped. Raises GalleryError.
     """
+    known = [bug for bug in bugs() if bug.part in parts]
+    unknown = set(only) - {bug.name for bug in known}
+    if unknown:
+        raise GalleryError(f"there is no {min(unknown)} in the gallery of part {' and '.join(parts)} ({GALLERY})")
     missed = 0
     for part in parts:
-        of_part = [bug for bug in bugs() if bug.part == part]
+        of_part = [bug for bug in known if bug.part == part and (not only or bug.name in only)]
+        if not of_part:
+            continue
         with tempfile.TemporaryDirectory(prefix="labgrade-gallery-") as out:
             submissions = {bug.name: Submission(bug.name, bug.path) for bug in of_part}
-            batch = Batch(list(submissions.values()), settings(part), Path(out))
+            batch = Batch(list(submissions.values()), replace(grading, parts=part, trusted=True), Path(out))
             batch.prepare()
             if run(batch):
                 return 130
         tests = batch.test_names()
         width = max(len(bug.name) for bug in of_part)
-        print(f"\n{part}: of {batch.settings.trials} trials, how many % failed, by test")
+        print(f"\n{part}: of {grading.trials} trials, {grading.mode}, how many % failed, by test")
         for number, test in enumerate(tests, 1):
             print(f"  {number:2}  {test}")
         print(" " * width + "".join(f"{number:>5}" for number in range(1, len(tests) + 1)))
         for bug in of_part:
             records = submissions[bug.name].records
-            print(
-                bug.name.ljust(width)
-                + "".join(f"{_rate(records, test):5.0%}" for test in tests)
-                + _verdict(bug, records)
-            )
+            rates = "".join(f"{_share(records, test):5.0%}" for test in tests)
+            print(bug.name.ljust(width) + rates + _verdict(bug, records))
             missed += _is_missed(bug, records)
     print(f"\n{missed} bugs were caught less often than they should be" if missed else "\nall as the gallery says")
     return 1 if missed else 0
 
 
-def _rate(records: Mapping[str, Record], test: str, as_said: Callable[[str], bool] = lambda message: True) -> float:
-    """The share of a test's trials that failed, with a message that is `as_said`."""
-    of_test = [record for nodeid, record in records.items() if test_of(nodeid) == test]
-    failed = [record for record in of_test if record["outcome"] != "passed" and as_said(record["message"])]
-    return len(failed) / len(of_test) if of_test else 0.0
+def _of_test(records: Mapping[str, Record], test: str) -> list[Record]:
+    return [record for nodeid, record in records.items() if node(nodeid).test == test]
+
+
+def _share(records: Mapping[str, Record], test: str) -> float:
+    """The share of a test's trials that failed."""
+    of_test = _of_test(records, test)
+    return sum(not record.passed for record in of_test) / len(of_test) if of_test else 0.0
 
 
 def _is_missed(bug: Bug, records: Mapping[str, Record]) -> bool:
-    return bool(bug.caught_by) and _rate(records, bug.test, bug.is_caught) < bug.rate
+    """Whether so few failures are improbable for a bug that is seen as often as its file says."""
+    of_test = _of_test(records, bug.test)
+    caught = sum(not record.passed and bug.is_caught(record.message) for record in of_test)
+    trials = len(of_test)
+    as_few = sum(math.comb(trials, k) * bug.rate**k * (1 - bug.rate) ** (trials - k) for k in range(caught + 1))
+    return bool(bug.caught_by) and as_few < IMPROBABLE
 
 
 def _verdict(bug: Bug, records: Mapping[str, Record]) -> str:

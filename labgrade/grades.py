@@ -3,7 +3,7 @@
 Written into the folder of the grading, from the records of the trials alone:
 
 - `grades.csv`: a line a submission: score, the most it could be, for each test "passed/trials", and the first failure;
-- `grades.json`: the same and more, for programs: `{"schema": 1, "settings": ..., "submissions": [...]}`, each with its
+- `grades.json`: the same and more, for programs: `{"schema": 2, "settings": ..., "submissions": [...]}`, each with its
   `tests`, and each of those with its kinds of failures, how often, with which seeds, and how to repeat one;
 - `NAME/results.json`: one submission's results as Gradescope's autograder wants them;
 - `NAME/logs/`: of each kind of failure, the log of one trial.
@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from labgrade.batch import NOT_RUN, Batch, Record, Submission, test_of
+from labgrade.batch import Batch, Submission, node
+from labgrade.policy import POINTS
+from labrun.record import Cause, Record, grouped, shown_seeds, table
 
-__all__ = ["Failure", "Grade", "Rule", "TestGrade", "closing_table", "grade", "write"]
+__all__ = ["Failure", "Grade", "TestGrade", "closing_table", "grade", "write"]
 
-Rule = Literal["all", "share"]
-
-POINTS = 10.0  # of a test for which nothing else is said
 MESSAGE = 200  # characters of a message in a table
 
 
@@ -37,6 +35,7 @@ MESSAGE = 200  # characters of a message in a table
 class Failure:
     """Failures of one test that differ in numbers at the most."""
 
+    cause: Cause
     message: str
     seeds: list[int]
     repeat: str
@@ -64,40 +63,34 @@ class Grade:
     tests: list[TestGrade] = field(default_factory=list)
 
 
-def grade(batch: Batch, submission: Submission, points: Mapping[str, float], rule: Rule) -> Grade:
+def grade(batch: Batch, submission: Submission) -> Grade:
     """The score of a submission."""
+    g = batch.grading
     trials: dict[str, list[str]] = {}
     for nodeid in batch.tests:
-        trials.setdefault(test_of(nodeid), []).append(nodeid)
+        trials.setdefault(node(nodeid).test, []).append(nodeid)
     tests = []
     for test, nodeids in trials.items():
-        records = [submission.records.get(nodeid) for nodeid in nodeids]
-        passed = sum(record is not None and record["outcome"] == "passed" for record in records)
-        worth = points.get(test, POINTS)
-        share = passed / len(nodeids) if rule == "share" else float(passed == len(nodeids))
-        failures = _failures([r for r in records if r is not None and r["outcome"] != "passed"])
-        missing = records.count(None)
+        records = [record for nodeid in nodeids if (record := submission.records.get(nodeid))]
+        passed = sum(record.passed for record in records)
+        worth = g.points.get(test, POINTS)
+        share = passed / len(nodeids) if g.rule == "share" else float(passed == len(nodeids))
+        failures = [_failure(submission, kind) for kind in grouped(records)]
+        missing = len(nodeids) - len(records)
         if missing:
-            failures.append(Failure(f"{missing} trials have no record: the grading was stopped", [], ""))
+            failures.append(Failure("not_run", f"{missing} trials have no record: the grading was stopped", [], ""))
         tests.append(TestGrade(test, passed, len(nodeids), round(worth * share, 2), worth, failures))
     score, most = (round(sum(getattr(t, name) for t in tests), 2) for name in ("score", "max_score"))
     return Grade(submission.name, str(submission.path), score, most, tests)
 
 
-def _failures(records: Sequence[Record]) -> list[Failure]:
-    """Each kind of failure, the most frequent first, and last what was not even run because of others."""
-    kinds: dict[str, list[Record]] = {}
-    for record in records:
-        kinds.setdefault(re.sub(r"\d+", "N", record["message"]), []).append(record)
-    found = []
-    for kind in sorted(kinds.values(), key=lambda kind: (kind[0]["message"].startswith(NOT_RUN), -len(kind))):
-        first = next((r for r in kind if r.get("log")), kind[0])
-        log = f"runs/{first['run']}/report/{first['log']}" if first.get("log") else ""
-        found.append(Failure(first["message"], sorted(r["seed"] for r in kind), first.get("repeat", ""), log))
-    return found
+def _failure(submission: Submission, kind: Sequence[Record]) -> Failure:
+    first = next((r for r in kind if r.log), kind[0])
+    log = f"runs/{submission.runs[first.nodeid]}/report/{first.log}" if first.log else ""
+    return Failure(first.cause, first.message, sorted(r.seed for r in kind), first.repeat, log)
 
 
-def write(batch: Batch, grades: Sequence[Grade], rule: Rule) -> None:
+def write(batch: Batch, grades: Sequence[Grade]) -> None:
     """All files of a grading, as the module says."""
     with (batch.out / "grades.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -114,17 +107,17 @@ def write(batch: Batch, grades: Sequence[Grade], rule: Rule) -> None:
                 if failure.log and (folder / failure.log).exists():
                     logs.mkdir(exist_ok=True)
                     failure.log = str(Path(shutil.copy(folder / failure.log, logs)).relative_to(folder))
-        (folder / "results.json").write_text(json.dumps(_for_gradescope(g, rule), indent=1))
-    whole = {"schema": 1, "settings": asdict(batch.settings) | {"rule": rule}, "submissions": list(map(asdict, grades))}
+        (folder / "results.json").write_text(json.dumps(_for_gradescope(g, batch.grading.rule), indent=1))
+    whole = {"schema": 2, "settings": asdict(batch.grading), "submissions": list(map(asdict, grades))}
     (batch.out / "grades.json").write_text(json.dumps(whole, indent=1))
 
 
-def _for_gradescope(g: Grade, rule: Rule) -> dict[str, Any]:
+def _for_gradescope(g: Grade, rule: str) -> dict[str, Any]:
     tests = []
     for t in g.tests:
         lines = [f"{t.passed} of {t.trials} trials passed" + (", and all must" if rule == "all" else "")]
         for failure in t.failures:
-            lines += ["", failure.message, f"    with seeds {_seeds(failure.seeds)}"]
+            lines += ["", failure.message, f"    with seeds {shown_seeds(failure.seeds)}"]
             if failure.repeat:
                 lines.append(f"    repeat with: {failure.repeat}")
         tests.append(
@@ -149,12 +142,10 @@ def closing_table(grades: Sequence[Grade]) -> list[str]:
     """A line a submission, and what most of its failures say."""
     rows = [["submission", "score", *(t.test.removeprefix("Test") for t in grades[0].tests)]]
     rows += [[g.name, f"{g.score:g}/{g.max_score:g}", *(f"{t.passed}/{t.trials}" for t in g.tests)] for g in grades]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row, g in zip(rows, [None, *grades], strict=True):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join([*cells, _first_failure(g)[:MESSAGE] if g else ""]).rstrip())
-    return lines
+    return [
+        f"{line}  {_first_failure(g)[:MESSAGE]}".rstrip() if g else line
+        for line, g in zip(table(rows), [None, *grades], strict=True)
+    ]
 
 
 def _first_failure(g: Grade) -> str:
@@ -163,7 +154,3 @@ def _first_failure(g: Grade) -> str:
         if t.failures:
             return t.failures[0].message.partition("\n")[0]
     return ""
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds[:10])) + (", ..." if len(seeds) > 10 else "")

@@ -1,12 +1,7 @@
 """Inside a process that grades a submission: which trials it runs, and what the submission must not do there.
 
-labgrade.batch starts such a process as `python -m pytest -p labgrade.guard --grading FOLDER ...`. In FOLDER it leaves
-
-- `todo`, the node ids of the trials that are to run, one a line; all others are deselected;
-- `settings.json`: the submission's folder, the limit of memory in MB, whether it may use the shipped Raft, and the
-  number of an open pipe;
-
-and finds `current`, the node id of the trial that is running, should the process end in the midst of it.
+labgrade.batch starts such a process as `python -m pytest -p labgrade.guard --grading FOLDER ...`, where FOLDER is a run
+of labgrade.protocol. Of the trials, those that are to do run, and all others are deselected.
 
 A submission that does one of these things in a trial fails it, whatever the lab's checks say, and whether it swallows
 the PermissionError or not: starting a process, sending a signal, opening a socket, loading C libraries, writing,
@@ -20,7 +15,6 @@ The process ends with the one that has started it, which holds the other end of 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import sys
@@ -33,7 +27,9 @@ from typing import Any
 
 import pytest
 
-from labgrade import HOME
+from labgrade.protocol import Guarding, Run
+from labrun import HOME, settings
+from labrun.record import Record
 
 MEGABYTE = 1 << 20
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
@@ -76,14 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    folder = Path(config.getoption("--grading"))
-    settings = json.loads((folder / "settings.json").read_text())
+    run = Run(Path(config.getoption("--grading")))
+    guarding = run.guarding()
     threading.Thread(
-        target=_end_with_parent, args=(settings["pipe"], os._exit), name="labgrade guard", daemon=True
+        target=_end_with_parent, args=(guarding.pipe, os._exit), name="labgrade guard", daemon=True
     ).start()
-    if config.getoption("sim") or config.getoption("race"):
-        _limit_memory(settings["memory"])  # with real threads, each stack would count; there the parent watches
-    config.pluginmanager.register(Guard(folder, settings), "labgrade guard")
+    if settings.of(config).sim:
+        _limit_memory(guarding.memory)  # with real threads, each stack would count; there the parent watches
+    config.pluginmanager.register(Guard(run, guarding), "labgrade guard")
 
 
 def _ask_for_kill() -> None:
@@ -111,11 +107,11 @@ def _limit_memory(megabytes: int) -> None:
 class Guard:
     """Watches the submission of one process."""
 
-    def __init__(self, run: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, run: Run, guarding: Guarding) -> None:
         self.run = run
-        self.folder = os.path.join(os.path.realpath(settings["submission"]), "")
-        self.trusted = settings["trusted"]
-        self.memory = settings["memory"]
+        self.folder = os.path.join(os.path.realpath(guarding.submission), "")
+        self.trusted = guarding.trusted
+        self.memory = guarding.memory
         self.caught: list[str] = []
         self.cheated = ""  # modules stay loaded: who has read the shipped Raft has it in later trials, too
         self._busy = False
@@ -126,13 +122,13 @@ class Guard:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        todo = set((self.run / "todo").read_text().splitlines())
+        todo = self.run.todo()
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in todo])
         items[:] = [item for item in items if item.nodeid in todo]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        (self.run / "current").write_text(item.nodeid)
+        self.run.begins(item.nodeid)
         self.caught.clear()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -141,12 +137,13 @@ class Guard:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         caught = [self.cheated, *self.caught] if self.cheated else self.caught
-        if caught and hasattr(report, "lab"):
-            report.outcome = report.lab["outcome"] = "failed"
-            report.lab["message"] = caught[0]
+        record: Record | None = getattr(report, "lab", None)
+        if caught and record is not None:
+            report.outcome = "failed"
+            report.lab = record.changed(outcome="failed", cause="forbidden", message=caught[0])  # type: ignore[attr-defined]
             report.longrepr = "\n".join([*caught, str(report.longrepr or "")])
-        elif hasattr(report, "lab") and report.lab["message"].startswith("MemoryError"):
-            report.lab["message"] = f"MemoryError: the limit is {self.memory} MB"
+        elif record is not None and record.cause == "memory":
+            report.lab = record.changed(message=f"MemoryError: the limit is {self.memory} MB")  # type: ignore[attr-defined]
         return report
 
     # -- what must not be done --

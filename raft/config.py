@@ -52,9 +52,9 @@ from typing import Any, NoReturn, Self, cast
 
 import labgob
 import labrpc
-from raft import threads
 from raft.api import ApplyCh, ApplyMsg, MakeRaft, Raft, SnapshotRaft
 from raft.persister import Persister
+from raft.threads import Place, Stacks
 
 __tracebackhide__ = True  # a failure points at the line of the lab test, not in here
 
@@ -69,11 +69,15 @@ LEAK_LIMIT = 5.0  # or s after Kill, should threads come and go: a Raft that ign
 
 
 class LabFailure(AssertionError):
-    """A lab test has failed. `message` is the lab's own sentence, without the facts of this run."""
+    """A lab test has failed. `message` is the lab's own sentence, without the facts of this run.
 
-    def __init__(self, message: str, facts: str = "") -> None:
+    `cause` is a word for programs: "lab" for a check of the lab, "died", "exit" and others for what they say.
+    """
+
+    def __init__(self, message: str, facts: str = "", *, cause: str = "lab") -> None:
         super().__init__(f"{message}: {facts}" if facts else message)
         self.message = message
+        self.cause = cause
 
 
 class LeakWarning(UserWarning):
@@ -169,7 +173,8 @@ class Config:
         if e is not None:
             self._note(f"the test ends here: {type(e).__name__}; its threads are")
             others = [t for t in self._threads() if t not in self._appliers]
-            places = collections.Counter(f"{t.name}: {threads.where(t, others)}" for t in others)
+            stacks = Stacks(others)
+            places = collections.Counter(f"{t.name}: {stacks.where(t)}" for t in others)
             for place, count in places.most_common(50):
                 self._note(f"    {place}" + (f" ({count} of them)" if count > 1 else ""))
         self.cleanup()
@@ -236,6 +241,7 @@ class Config:
                     LabFailure(
                         f"thread {name!r} called sys.exit({e.code!r}), which ends the whole program in the lab",
                         _innermost_line(args.exc_traceback),
+                        cause="exit",
                     )
                 )
         elif isinstance(e, LabFailure):
@@ -244,6 +250,7 @@ class Config:
             failure = LabFailure(
                 f"thread {name!r} died: {type(e).__name__}: {e}",
                 f"{_innermost_line(args.exc_traceback)}, at {self.seconds():.2f} s",
+                cause="memory" if isinstance(e, MemoryError) else "died",
             )
             failure.__cause__ = e
             self._fail_later(failure)
@@ -369,15 +376,16 @@ class Config:
             kill.join(max(0.0, deadline - time.monotonic()))
         stuck = [kill for kill in kills if kill.is_alive()]
         if stuck:
-            others = [t for t in self._threads() if t not in stuck]
-            places = "; ".join(f"{kill.name}: {threads.where(kill, others)}" for kill in stuck)
+            stacks = Stacks(self._threads())
+            places = "; ".join(f"{kill.name}: {stacks.where(kill)}" for kill in stuck)
             self._fail_later(LabFailure(f"Kill has not returned for {KILL_PATIENCE:g} s", places))
 
     def _end_threads(self) -> None:
         leaked = self._join_threads(LEAK_PATIENCE, LEAK_LIMIT)
-        by_place: dict[threads.Place | None, list[threading.Thread]] = {}
+        stacks = Stacks(leaked)
+        by_place: dict[Place | None, list[threading.Thread]] = {}
         for thread in leaked:
-            by_place.setdefault(threads.place(thread), []).append(thread)
+            by_place.setdefault(stacks.place(thread), []).append(thread)
         for place, of_place in by_place.items():
             if place is None:
                 continue  # it has just ended

@@ -1,11 +1,12 @@
 """Where threads are, and which locks they hold and wait for, in the words of the student's code.
 
-    for thread in stuck:
-        print(thread.name, where(thread))    # server 2 ticker: in Raft.ticker, raft.py:90, waiting for mu, which ...
+    stacks = Stacks(threads)
+    stacks.where(thread)     # in Raft.Kill, raft.py:90, waiting for self.mu, held by thread 'server 2 ticker' (in ...
 
-`place` and `held` read stacks; they run no code of the solution, so they can be used on one that has gone wrong. A lock
-of Python does not say who holds it. But a thread whose line lies inside `with self.mu:` does hold `self.mu`, unless it
-waits on a Condition made of that lock, or has released it by hand. Locks that are taken with `acquire()` are not seen.
+It reads stacks as they are when it is made, and runs no code of the solution, so it can be used on one that has gone
+wrong. A lock of Python does not say who holds it. But a thread whose line lies inside `with self.mu:` does hold
+`self.mu`, unless it waits on a Condition made of that lock, or has released it by hand. Locks that are taken with
+`acquire()` are not seen.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 
 import labrpc
 
-__all__ = ["Place", "held", "place", "waits_for", "where"]
+__all__ = ["Place", "Stacks"]
 
 _WAITING = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))  # in whose code threads wait
+_DEEPEST = 100  # frames of a thread that are looked at, the innermost
 
 
 class Place(NamedTuple):
@@ -37,55 +39,63 @@ class Place(NamedTuple):
         return f"in {self.function}, {self.file}:{self.line}"
 
 
-def place(thread: threading.Thread) -> Place | None:
-    """The innermost line of a thread that is not the standard library's or the network's; None if it has ended."""
-    frames = _frames(thread)
-    if not frames:
-        return None
-    frame = next((f for f in frames if not f.f_code.co_filename.startswith(_WAITING)), frames[-1])
-    return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
+class Stacks:
+    """The stacks of some threads, among which holders of locks are looked for."""
+
+    def __init__(self, threads: Iterable[threading.Thread]) -> None:
+        frames = sys._current_frames()
+        self._frames = {t: _inwards(frames.get(t.ident or 0)) for t in threads}
+
+    def place(self, thread: threading.Thread) -> Place | None:
+        """The innermost line that is not the standard library's or the network's; None if the thread has ended."""
+        frames = self._frames[thread]
+        if not frames:
+            return None
+        frame = next((f for f in frames if not f.f_code.co_filename.startswith(_WAITING)), frames[-1])
+        return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
+
+    def where(self, thread: threading.Thread) -> str:
+        """Where a thread is and, if it waits for a lock, which one, and which of the threads holds it."""
+        at = self.place(thread)
+        if at is None:
+            return "at an unknown line"
+        name, lock = self._waits_for(thread)
+        if lock is None:
+            return str(at)
+        holder = self._holders.get(id(lock))
+        if holder is None:
+            return f"{at}, waiting for {name}, held by an unknown thread"
+        return f"{at}, waiting for {name}, held by thread {holder.name!r} ({self.place(holder)})"
+
+    def _waits_for(self, thread: threading.Thread) -> tuple[str, Any]:
+        """The lock at whose `with` a thread stands: its name in the program, and the lock. ("", None) if at none."""
+        for frame in self._frames[thread]:
+            if not frame.f_code.co_filename.startswith(_WAITING):
+                for name, at_it, _ in _withs(frame):
+                    if at_it and (lock := _lock(frame, name)) is not None:
+                        return name, lock
+                break
+        return "", None
+
+    @functools.cached_property
+    def _holders(self) -> dict[int, threading.Thread]:
+        """By the id of a lock, the thread that holds it by `with`."""
+        return {id(lock): thread for thread, frames in self._frames.items() for lock in _held(frames)}
 
 
-def where(thread: threading.Thread, others: Iterable[threading.Thread] = ()) -> str:
-    """Where a thread is, and if it waits for a lock, which one, and which of the other threads holds it."""
-    at = place(thread)
-    if at is None:
-        return "at an unknown line"
-    name, lock = waits_for(thread)
-    if lock is None:
-        return str(at)
-    holders = [f"{t.name!r} ({place(t)})" for t in others if any(held_lock is lock for _, held_lock in held(t))]
-    return f"{at}, waiting for {name}, " + (f"held by thread {holders[0]}" if holders else "held by an unknown thread")
-
-
-def waits_for(thread: threading.Thread) -> tuple[str, Any]:
-    """The lock at whose `with` a thread stands: its name in the program, and the lock. ("", None) if at none."""
-    for frame in _frames(thread):
-        if frame.f_code.co_filename.startswith(_WAITING):
-            continue
-        for name, item, _ in _withs(frame):
-            if item and (lock := _lock(frame, name)) is not None:
-                return name, lock
-        break
-    return "", None
-
-
-def held(thread: threading.Thread) -> Iterator[tuple[str, Any]]:
-    """The locks that a thread holds by `with`: name in the program, and lock."""
-    frames = _frames(thread)
+def _held(frames: list[FrameType]) -> Iterator[Any]:
     waits_on = [_plain(f.f_locals.get("self")) for f in frames if f.f_code.co_qualname == "Condition.wait"]
     for frame in frames:
-        for name, _, body in _withs(frame):
-            lock = _lock(frame, name) if body else None
+        for name, _, in_body in _withs(frame):
+            lock = _lock(frame, name) if in_body else None
             if lock is not None and not any(lock is other for other in waits_on):
-                yield name, lock
+                yield lock
 
 
-def _frames(thread: threading.Thread) -> list[FrameType]:
+def _inwards(frame: FrameType | None) -> list[FrameType]:
     """Innermost first."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    frames = []
-    while frame:
+    frames: list[FrameType] = []
+    while frame and len(frames) < _DEEPEST:
         frames.append(frame)
         frame = frame.f_back
     return frames

@@ -50,9 +50,9 @@ class Lab:
 
     def run_quick(self, *args: object, source: str = QUICK_TEST, ini: str = "") -> pytest.RunResult:
         """pytest on lab tests that take no time, with this folder as the project."""
-        (self.pytester.path / "conftest.py").write_text('pytest_plugins = ["labgrade.plugin"]\n')
+        (self.pytester.path / "conftest.py").write_text("")
         (self.pytester.path / "test_quick.py").write_text(source)
-        settings = f"python_functions = Test* test_*\nraft = {REPOSITORY}/raft/raft.py\n{ini}"
+        settings = f"raft = {REPOSITORY}/raft/raft.py\n{ini}"
         (self.pytester.path / "pytest.ini").write_text(f"[pytest]\n{settings}")
         return self._pytest(*args)
 

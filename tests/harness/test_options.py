@@ -7,7 +7,7 @@ import re
 import pytest
 
 from conftest import Lab
-from labgrade import summary
+from labrun import record
 
 
 def seed_of(result: pytest.RunResult) -> str:
@@ -108,6 +108,16 @@ def test_seed_last_repeats_the_previous_runs(lab: Lab) -> None:
     assert seed_of(lab.run_quick()) != seed_of(first)
 
 
+def test_seed_failed_repeats_the_trials_that_failed(lab: Lab) -> None:
+    run = lab.run_quick("--trials", "7", "--seed", "5", source=FAILS_AT_TIMES)
+    run.assert_outcomes(passed=12, failed=2)  # 6 and 9 divide by three
+    again = lab.run_quick("--seed", "failed", source=FAILS_AT_TIMES)
+    again.assert_outcomes(failed=2)
+    again.stdout.fnmatch_lines(["*2 of 2 trials; seeds 6, 9"])
+    (lab.pytester.path / ".pytest_cache/v/lab/failed").write_text("{}")
+    lab.run_quick("--seed", "failed").stderr.fnmatch_lines(["*--seed failed: no trial failed in the previous run"])
+
+
 def test_the_global_random_state_of_others_is_left_alone(lab: Lab) -> None:
     source = (
         "import random\nstate = random.getstate()\n"
@@ -120,15 +130,16 @@ def test_the_global_random_state_of_others_is_left_alone(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--seed", "x"], "--seed takes a whole number or 'last', not 'x'"),
-        (["--seed", "-1"], "--seed takes a whole number or 'last', not '-1'"),
+        (["--seed", "x"], "--seed takes a whole number, 'last' or 'failed', not 'x'"),
+        (["--seed", "-1"], "--seed takes a whole number, 'last' or 'failed', not '-1'"),
         (["--trials", "0"], "--trials takes a whole number of at least 1, not '0'"),
         (["--trials", "many"], "--trials takes a whole number of at least 1, not 'many'"),
-        (["-o", "trials=none"], "trials takes a whole number of at least 1, not 'none'"),
         (
             ["--raft", "no.such.module"],
             "--raft no.such.module: there is no module no.such.module, and no file or folder",
         ),
+        (["--race-share", "0.5"], "--race-share says how --race looks, and has no effect without it: add --race"),
+        (["--schedule", "pct"], "--schedule is for virtual time, and has no effect on real threads"),
         (["--raft", "folder"], "--raft folder: the folder */folder holds neither __init__.py nor raft.py"),
         (["--raft", "notes.txt"], "--raft notes.txt: */notes.txt is not a Python file"),
     ],
@@ -139,6 +150,12 @@ def test_a_wrong_value_is_refused_with_what_is_accepted(lab: Lab, args: list[str
     result = lab.run_quick(*args)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{message}*"])
+
+
+def test_a_wrong_value_in_the_ini_file_is_refused_too(lab: Lab) -> None:
+    result = lab.run_quick(ini="trials = none")
+    assert result.ret == pytest.ExitCode.INTERRUPTED  # it is read once a lab test has been found
+    result.stdout.fnmatch_lines(["*trials takes a whole number of at least 1, not 'none'*"])
 
 
 def test_ini_settings_serve_where_the_command_line_is_silent(lab: Lab) -> None:
@@ -212,29 +229,32 @@ def test_module_globals_do_not_leak_from_one_test_to_the_next(lab: Lab) -> None:
 
 
 def test_failures_are_grouped_by_message_whatever_the_numbers() -> None:
-    def record(seed: int, message: str) -> summary.LabRecord:
-        return {
-            "test": "TestX2A",
-            "seed": seed,
-            "outcome": "failed" if message else "passed",
-            "seconds": None if message else float(seed),
-            "servers": 3,
-            "rpcs": 10 * seed,
-            "bytes": 0,
-            "commands": 0,
-            "message": message,
-            "repeat": f"repeat {seed}",
-            "lines": [],
-        }
+    def made(seed: int, message: str) -> record.Record:
+        return record.Record(
+            nodeid=f"test_x.py::TestX2A[trial{seed}]",
+            test="TestX2A",
+            trial=seed,
+            seed=seed,
+            mode="real",
+            outcome="failed" if message else "passed",
+            cause="lab" if message else "",
+            message=message,
+            seconds=None if message else float(seed),
+            servers=3,
+            rpcs=10 * seed,
+            bytes=0,
+            commands=0,
+            repeat=f"repeat {seed}",
+        )
 
     records = [
-        record(1, ""),
-        record(2, "term 7 has 2 (>1) leaders"),
-        record(3, "other"),
-        record(4, "term 9 has 3 (>1) leaders"),
-        record(5, ""),
+        made(1, ""),
+        made(2, "term 7 has 2 (>1) leaders"),
+        made(3, "other"),
+        made(4, "term 9 has 3 (>1) leaders"),
+        made(5, ""),
     ]
-    assert summary.grouped_failures(records) == [
+    assert record.repeat_lines(records) == [
         "TestX2A: term 7 has 2 (>1) leaders",
         "    2 of 5 trials; seeds 2, 4",
         "    repeat with: repeat 2",
@@ -242,7 +262,8 @@ def test_failures_are_grouped_by_message_whatever_the_numbers() -> None:
         "    1 of 5 trials; seeds 3",
         "    repeat with: repeat 3",
     ]
-    assert summary.table(records) == [
+    assert record.trials_table(records) == [
         "test     failed  total   time (s)     RPCs  bytes",
         "TestX2A       3      5  3.0 ± 2.0  30 ± 14  0 ± 0",
     ]
+    assert [record.from_line(record.to_line(r)) for r in records] == records

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Lab
-from labgrade.report import MOST_LOGS
+from labrun.report import MOST_LOGS
 
 FAILS_SOMETIMES = """
     def GetState(self):
@@ -21,6 +21,8 @@ FAILS_SOMETIMES = """
 
 def results(lab: Lab, folder: str = "out") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((lab.pytester.path / folder / "results.json").read_text())
+    lines = (lab.pytester.path / folder / "records.jsonl").read_text().splitlines()
+    assert list(map(json.loads, lines)) == found["trials"]
     return found
 
 
@@ -32,7 +34,7 @@ def test_every_trial_has_its_record_and_every_failure_its_log(lab: Lab, processe
     )
     found = results(lab)
     assert {key: found[key] for key in ("schema", "solution", "seed", "trials_asked", "mode", "race")} == {
-        "schema": 1,
+        "schema": 2,
         "solution": "raft.py",
         "seed": 3,
         "trials_asked": 6,
@@ -46,7 +48,8 @@ def test_every_trial_has_its_record_and_every_failure_its_log(lab: Lab, processe
         assert outcomes[outcome] == sum(trial["outcome"] == outcome for trial in found["trials"]) > 0
     for trial in found["trials"]:
         assert trial["seed"] == 3 + trial["trial"]
-        assert trial["virtual"]
+        assert trial["mode"] == "virtual"
+        assert (trial["cause"] == "") == (trial["outcome"] == "passed")
         assert trial["repeat"].endswith(f"--sim --seed {trial['seed']}")
         if trial["outcome"] == "passed":
             assert trial["rpcs"] > 0 < trial["bytes"]
@@ -126,6 +129,6 @@ def test_a_solution_that_does_not_load_is_recorded(lab: Lab) -> None:
     lab.solution("def Make(:")
     lab.run("-m", "2A", "--raft", "raft.py", "-k", "Initial", "--report", "out")
     (trial,) = results(lab)["trials"]
-    assert trial["outcome"] == "failed"
+    assert (trial["outcome"], trial["cause"]) == ("failed", "import")
     assert "cannot load the solution raft.py: SyntaxError" in trial["message"]
     assert trial["seconds"] is None

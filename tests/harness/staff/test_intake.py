@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from labgrade import intake
 from labgrade.intake import Limits, Submission, look, parse_name, safe_name, shown, take
-from labgrade.solution import find, loaded
+from labrun.solution import find, loaded
 
 MAKE = "def Make(peers, me, persister, applyCh):\n    return 1\n"
 SMALL = Limits(size=3_000_000, files=50, entries=200, depth=10, source=100_000)

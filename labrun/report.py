@@ -1,19 +1,17 @@
 """What `--report DIR` leaves: every trial's record as soon as there is one, and the log of each failure.
 
-`DIR/results.json` is valid JSON at every moment. Each trial is added by one write over the closing brackets, so a run
-that is interrupted or killed keeps all that had ended. Its schema, version 1:
+`DIR/records.jsonl` has a line of JSON for each trial, in the order in which they ended: a labrun.record.Record. It is
+what labgrade reads. `DIR/results.json` has the same for people's programs, and is valid JSON at every moment. Each
+trial is added by one write over the closing brackets, so a run that is interrupted or killed keeps all that had ended.
+Its schema, version 2:
 
-    {"schema": 1,
+    {"schema": 2,
      "solution": what --raft named,     "seed": of the first trial,     "trials_asked": per test,
      "mode": "real" or "virtual",       "race": whether --race,         "started": UTC, ISO 8601,
      "versions": {"python", "platform", "pytest", "raft-lab"},
-     "trials": [ one object a line:
-        {"nodeid": pytest's, "test": "TestReElection2A", "trial": from 0 on, "seed": its own,
-         "outcome": "passed" or "failed", "message": the lab's sentence or the exception, "" if passed,
-         "seconds": the test's own time, virtual or real, "servers", "rpcs", "bytes", "commands": as the lab prints them
-             (these five are null when the test did not get that far),
-         "virtual": true or false, "elapsed": real seconds, "repeat": the command for this trial,
-         "log": file below DIR, or null when it passed, or when MOST_LOGS failures of its kind have one} ]}
+     "trials": [ one object a line, with the fields of labrun.record.Record, which says what each is; of these
+        "outcome" is "passed" or "failed", "cause" a word of the closed set labrun.record.CAUSES, "" if it passed,
+        "log" a file below DIR, or null when it passed, or when MOST_LOGS failures of its kind have one ]}
 
 `DIR/logs/TEST-seedS.log` has all that pytest would show of a failure, in its order: what failed and where, the test so
 far (events of the harness with their times, what each server answered, RPC counts, where the solution's threads were),
@@ -26,20 +24,20 @@ import datetime
 import importlib.metadata
 import json
 import platform
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labgrade.summary import LabRecord, failure_kind
+from labrun.record import SCHEMA, Kind, Record, to_line
 
-__all__ = ["Report", "ReportError", "cut"]
+__all__ = ["RECORDS", "Report", "ReportError", "cut"]
 
+RECORDS = "records.jsonl"
 MOST_LOGS = 20  # of failures of one kind
 LONGEST_LOG = 200_000  # characters
-END = "\n]}\n"
+END = b"\n]}\n"
 
 
 class ReportError(Exception):
@@ -52,7 +50,7 @@ class Report:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "results.json"
-        self._logs: Counter[tuple[str, str]] = Counter()
+        self._logs: Counter[Kind] = Counter()
         self._first = True
         if self.file.exists():
             raise ReportError(
@@ -62,7 +60,7 @@ class Report:
     def begin(self, **settings: Any) -> None:
         """Write the head. Raises ReportError if the folder cannot be written to."""
         head = {
-            "schema": 1,
+            "schema": SCHEMA,
             **settings,
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "versions": {
@@ -74,32 +72,30 @@ class Report:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(json.dumps(head)[:-1] + ',\n"trials": [' + END)
+            self.file.write_bytes(json.dumps(head)[:-1].encode() + b',\n"trials": [' + END)
+            (self.folder / RECORDS).touch()
         except OSError as e:
             raise ReportError(f"--report {self.folder}: {e}") from None
 
-    def add(self, report: pytest.TestReport, record: LabRecord, virtual: bool) -> None:
-        """Add a trial that has ended."""
-        row = {
-            "nodeid": report.nodeid,
-            "trial": int(found[1]) if (found := re.search(r"\[trial(\d+)\]$", report.nodeid)) else 0,
-            **{key: value for key, value in record.items() if key != "lines"},
-            "virtual": virtual,
-            "elapsed": round(report.duration, 3),
-            "log": self._log(report, record) if record["outcome"] == "failed" else None,
-        }
+    def add(self, report: pytest.TestReport, record: Record) -> Record:
+        """Add a trial that has ended. Returns its record, with the name of its log."""
+        if not record.passed:
+            record = record.changed(log=self._log(report, record))
+        line = to_line(record)
+        with (self.folder / RECORDS).open("ab") as file:
+            file.write(line + b"\n")
         with self.file.open("r+b") as file:
             file.seek(-len(END), 2)
-            file.write(f"{'' if self._first else ','}\n{json.dumps(row)}{END}".encode())
+            file.write((b"\n" if self._first else b",\n") + line + END)
         self._first = False
+        return record
 
-    def _log(self, report: pytest.TestReport, record: LabRecord) -> str | None:
-        kind = failure_kind(record)
-        self._logs[kind] += 1
-        if self._logs[kind] > MOST_LOGS:
+    def _log(self, report: pytest.TestReport, record: Record) -> str | None:
+        self._logs[record.kind] += 1
+        if self._logs[record.kind] > MOST_LOGS:
             return None
-        name = f"logs/{record['test']}-seed{record['seed']}.log"
-        parts = [f"{record['test']}, seed {record['seed']}: {record['message']}", *record["lines"], report.longreprtext]
+        name = f"logs/{record.test}-seed{record.seed}.log"
+        parts = [f"{record.test}, seed {record.seed}: {record.message}", *record.lines, report.longreprtext]
         parts += [f"{f' {title} ':-^80}\n{text}" for title, text in report.sections]
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)

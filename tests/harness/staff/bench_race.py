@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from labgrade import HOME, solution
-from labgrade.simulation import RACE_SHARE, Simulation
+from labrun import HOME, solution
+from labrun.settings import RACE_SHARE
+from labrun.virtual import VirtualTrial
 
 TESTS = ("TestInitialElection2A", "TestReElection2A", "TestManyElections2A")
 SEEDS = 15
@@ -21,7 +22,7 @@ def suite(what: str, seed: int, share: float | None) -> float:
     began = time.process_time()
     for test in TESTS:
         found = solution.find(what, Path())
-        Simulation(found, HOME / "tests/test_2a.py", test, seed, lambda line: None, race_share=share).run()
+        VirtualTrial(found, HOME / "tests/test_2a.py", test, seed, lambda line: None, race_share=share).run()
     return time.process_time() - began
 
 

@@ -30,6 +30,8 @@ NAME = "solution"
 class SolutionError(Exception):
     """There is no solution to run: one message that says what is wrong, where, and what to do."""
 
+    cause = "import"
+
 
 @dataclass(frozen=True)
 class Solution:

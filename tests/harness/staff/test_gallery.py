@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from labgrade import solution
 from labgrade.gallery import Bug, GalleryError, bugs
-from labgrade.plugin import message_of
-from labgrade.simulation import Simulation
+from labrun import solution
+from labrun.record import message_of
+from labrun.virtual import VirtualTrial
 
 SEEDS = 6
 MOST_SEEDS = 40  # for what is seldom seen
@@ -41,7 +41,7 @@ def test_a_broken_raft_is_caught_as_it_says(bug: Bug, monkeypatch: pytest.Monkey
         needed = 1  # each takes seconds
     caught = 0
     for seed in range(SEEDS if bug.rate >= 0.5 else MOST_SEEDS):
-        trial = Simulation(solution.find(str(bug.path), Path()), file, bug.test, seed, lambda line: None)
+        trial = VirtualTrial(solution.find(str(bug.path), Path()), file, bug.test, seed, lambda line: None)
         try:
             trial.run()
         except BaseException as e:

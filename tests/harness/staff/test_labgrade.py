@@ -17,7 +17,7 @@ import pytest
 from conftest import REPOSITORY
 from labgrade.__main__ import main
 
-STYLES = REPOSITORY / "tests/harness/styles"
+STYLES = REPOSITORY / "tests/harness/staff/styles"
 
 SITTING = """
 class Raft:
@@ -35,7 +35,7 @@ HOSTILE = {  # source, and what its grade says
     "exits": (
         "import os, threading, time\n"
         "def Make(*a):\n    threading.Timer(1, os._exit, [0]).start()\n    return Raft()\n" + SITTING,
-        "LabFailure: the solution called os._exit(0), which would end the whole run",
+        "the solution called os._exit(0), which would end the whole run",
     ),
     "aborts": (
         "import os\ndef Make(*a):\n    os.abort()\n",
@@ -118,7 +118,7 @@ def test_a_class_is_graded_however_hostile(tmp_path: Path, monkeypatch: pytest.M
     submissions = sorted(map(str, tmp_path.iterdir()))
     out = tmp_path / "out"
     how = ["--sim", "--trials", "2", "--seed", "7", "--give-up", "1", "--memory", "700", "--timeout", "8", "-n", "2"]
-    assert main([*submissions, "--out", str(out), *how]) == 0
+    assert main(["grade", *submissions, "--out", str(out), *how]) == 0
     good_submissions_have_all_points(out)
     for name in HOSTILE:
         a_hostile_submission_is_contained(out, name)
@@ -189,7 +189,7 @@ def small_class(tmp_path: Path) -> list[str]:
 
 def test_a_grading_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, small_class: list[str]) -> None:
     how = ["--sim", "--trials", "30", "--seed", "3", "-n", "2"]
-    command = [sys.executable, "-m", "labgrade", *small_class, *how, "--out", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "labgrade", "grade", *small_class, *how, "--out", str(tmp_path / "killed")]
     grading = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
     while len(list((tmp_path / "killed").glob("carol/runs/*/report/results.json"))) == 0:
         time.sleep(0.05)
@@ -198,23 +198,23 @@ def test_a_grading_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, small
     grading.wait()
     time.sleep(0.5)
     assert not (tmp_path / "killed/grades.csv").exists()
-    assert main([*small_class, *how[:-2], "-n", "1", "--out", str(tmp_path / "killed")]) == 0
-    assert main([*small_class, *how, "--out", str(tmp_path / "undisturbed")]) == 0
+    assert main(["grade", *small_class, *how[:-2], "-n", "1", "--out", str(tmp_path / "killed")]) == 0
+    assert main(["grade", *small_class, *how, "--out", str(tmp_path / "undisturbed")]) == 0
     for name in ("grades.csv", "carol/results.json", "dave/results.json"):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "undisturbed" / name).read_text()
     before = list((tmp_path / "killed").glob("*/runs/*"))
-    assert main([*small_class, *how, "--out", str(tmp_path / "killed")]) == 0
+    assert main(["grade", *small_class, *how, "--out", str(tmp_path / "killed")]) == 0
     assert list((tmp_path / "killed").glob("*/runs/*")) == before  # there was nothing left to run
 
 
 def test_a_score_does_not_depend_on_the_neighbours(tmp_path: Path, small_class: list[str]) -> None:
     how = ["--sim", "--trials", "3", "--seed", "3"]
-    assert main([*small_class, *how, "-n", "2", "--out", str(tmp_path / "together")]) == 0
-    assert main([small_class[0], *how, "-n", "1", "--out", str(tmp_path / "alone")]) == 0
+    assert main(["grade", *small_class, *how, "-n", "2", "--out", str(tmp_path / "together")]) == 0
+    assert main(["grade", small_class[0], *how, "-n", "1", "--out", str(tmp_path / "alone")]) == 0
     together, alone = (
-        [json.loads(line.rstrip(",\n")) for line in file.open() if '"nodeid"' in line]
+        [json.loads(line) for line in file.open()]
         for out in ("together", "alone")
-        for file in (tmp_path / out).glob("carol/runs/0001/report/results.json")
+        for file in (tmp_path / out).glob("carol/runs/0001/report/records.jsonl")
     )
     assert len(alone) == 9
     for record in together + alone:
@@ -226,11 +226,11 @@ def test_another_grading_is_not_mixed_in(
     tmp_path: Path, small_class: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")
-    assert main([small_class[1], "--sim", "--trials", "1", "--seed", "3", "--out", out]) == 0
-    assert main([small_class[1], "--sim", "--trials", "2", "--out", out]) == 2
+    assert main(["grade", small_class[1], "--sim", "--trials", "1", "--seed", "3", "--out", out]) == 0
+    assert main(["grade", small_class[1], "--sim", "--trials", "2", "--out", out]) == 2
     assert "has the results of another grading (trials was 1, not 2)" in capsys.readouterr().err
     Path(small_class[1]).write_text("# improved")
-    assert main([small_class[1], "--sim", "--trials", "1", "--out", out]) == 2
+    assert main(["grade", small_class[1], "--sim", "--trials", "1", "--out", out]) == 2
     assert "the submissions were others: dave" in capsys.readouterr().err
 
 
@@ -252,7 +252,7 @@ def test_mistakes_end_in_one_clear_message(
     complaint: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments, "--sim"]) == 2
+    assert main(["grade", *arguments, "--sim"]) == 2
     assert complaint in capsys.readouterr().err
 
 
@@ -264,7 +264,7 @@ def test_points_and_the_rule_are_the_courses(tmp_path: Path) -> None:
     scores = {}
     for rule in ("all", "share"):
         how = ["--sim", "--trials", "8", "--seed", "1", "--rule", rule, "--points", "TestReElection2A=50"]
-        assert main([str(tmp_path / "erin.py"), *how, "--out", str(tmp_path / rule)]) == 0
+        assert main(["grade", str(tmp_path / "erin.py"), *how, "--out", str(tmp_path / rule)]) == 0
         scores[rule] = grades_of(tmp_path / rule)["erin"]
     assert scores["all"]["max_score"] == scores["share"]["max_score"] == 70
     for strict, share in zip(scores["all"]["tests"], scores["share"]["tests"], strict=True):

@@ -1,8 +1,8 @@
 """One lab test in virtual time: the test, the harness and the solution, all loaded afresh into a labsim world.
 
-`Simulation.run` raises what the test raises. Two minutes of virtual time are the lab's own limit, so a world that does
-not end by then fails with the lab's message. `check_repeatable` runs the same trial in another process, whose string
-hashes differ, and compares the traces.
+`VirtualTrial.run` raises what the test raises. Two minutes of virtual time are the lab's own limit, so a world that
+does not end by then fails with the lab's message. `check_repeatable` runs the same trial in another process, whose
+string hashes differ, and compares the traces.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from labgrade import HOME, LAB
-from labgrade.integrity import GUARDED, Harness
-from labgrade.solution import NAME, Solution, SolutionError, check_offers_make, load_error
+from labrun import HARNESS, HOME, LAB
+from labrun.integrity import Snapshot, check_unchanged
+from labrun.settings import Seeds
+from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
-from labsim.race import Detector, Race
+from labsim.races import Race
 from labsim.scheduler import Schedule, Wakeups
 from labsim.trace import Event, compare
 from raft.config import TIME_LIMIT, Config, LabFailure, Trial
@@ -36,13 +37,20 @@ SWITCH: dict[Schedule, float] = {"random": 0.1, "pct": 0.002}  # by priority, fe
 WAKEUPS = Wakeups(start=(20_000, 250_000), signal=(20_000, 100_000), timer=(50_000, 500_000))
 ENCODE_NS, DECODE_NS = 40, 12  # of processor time for each byte, measured on long logs
 
-RACE_SHARE = 0.02  # finds in twenty seeds what is to be found, and costs little
-
 SHIPPED = HOME / "raft" / "raft.py"
-HARNESS = [HOME / name for name in ("labgob", "labrpc", "raft/api.py", "raft/config.py", "raft/persister.py")]
 
 
-class Simulation:
+class RaceFound(Exception):
+    """The lab's checks may have passed, but the solution has data races."""
+
+    cause = "race"
+
+    def __init__(self, races: list[Race]) -> None:
+        super().__init__(f"data race on {races[0].summary}")
+        self.races = races
+
+
+class VirtualTrial:
     """A trial of the test function `test` in `file`; `out` receives the lab's lines."""
 
     def __init__(
@@ -70,7 +78,7 @@ class Simulation:
     def run(self, trace: bool = False) -> None:
         """Run the test; with `trace`, keep the events of its world. Raises what the test raises, or SimulationError."""
         world = World(
-            f"{self.seed}:{self.test}",
+            Seeds.streams(self.seed, self.test),
             fresh=[*LAB, self.file.parent, self.solution.root],
             limit=TIME_LIMIT,
             schedule=self._schedule,
@@ -82,13 +90,13 @@ class Simulation:
             trace=trace,
         )
 
-        harness = Harness([])
+        harness = Snapshot([])
 
         def make_config(*args: Any, **kwargs: Any) -> Config:
             nonlocal harness
-            harness = Harness(map(world.import_module, GUARDED))
+            harness = Snapshot(map(world.import_module, HARNESS))
             make = _load(world, self.solution).Make
-            self.trial = world.import_module("raft.config").Trial(make, f"{self.seed}:{self.test}", self.out)
+            self.trial = world.import_module("raft.config").Trial(make, Seeds.streams(self.seed, self.test), self.out)
             return self.trial.make_config(*args, **kwargs)
 
         path = sys.path[:]
@@ -108,10 +116,20 @@ class Simulation:
             if world.detector is not None:
                 self.races = sorted(world.detector.races, key=Race.plainness)
 
+    def run_and_check(self, *, repeatable: bool) -> None:
+        """Run the test; then, if asked, compare it with another run of it; then tell of races."""
+        try:
+            self.run(trace=repeatable)
+        finally:
+            if repeatable:
+                self.check_repeatable()
+        if self.races:
+            raise RaceFound(self.races)
+
     def _is_solutions(self, path: str) -> bool:
         """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""
         file = Path(path)
-        ours = any(file.is_relative_to(place) for place in (*HARNESS, self.file))
+        ours = file == self.file or any(file.is_relative_to(folder) for folder in LAB)
         return file == SHIPPED or (file.is_relative_to(self.solution.root) and not ours)
 
     def check_repeatable(self) -> None:
@@ -123,20 +141,13 @@ class Simulation:
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
         again = subprocess.run(
-            [sys.executable, "-m", "labgrade.simulation", trial], env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "labrun.virtual", trial], env=environment, capture_output=True, text=True
         )
         if again.returncode != 0:
-            raise LabFailure("the second run of --sim-check did not end", again.stderr[-2000:])
+            raise LabFailure("the second run of --sim-check did not end", again.stderr[-2000:], cause="repeat")
         difference = compare(json.loads(json.dumps(self.events)), json.loads(again.stdout))
         if difference:
-            raise LabFailure("the solution is not deterministic", difference)
-
-
-def check_unchanged(harness: Harness) -> None:
-    """Raises LabFailure if the harness of a trial is not as it was when its solution was loaded."""
-    changed = harness.changed()
-    if changed:
-        raise LabFailure(f"the solution changed {', '.join(changed[:3])}", "it is judged by the harness as it was")
+            raise LabFailure("the solution is not deterministic", difference, cause="repeat")
 
 
 def _which_server(obj: object) -> str:
@@ -165,7 +176,7 @@ def _charge_encoding(labgob: Any, spend: Callable[[int], None]) -> None:
     labgob.encode, labgob.decode, labgob.fill = encode_charged, decode_charged, fill_charged
 
 
-def _watch_encoding(labgob: Any, detector: Detector) -> None:
+def _watch_encoding(labgob: Any, detector: Any) -> None:
     """To encode is to read all of a value, and a reply that arrives is written, in the thread of the Call."""
     encode, fill = labgob.encode, labgob.fill
 
@@ -201,7 +212,7 @@ def main(trial: str) -> None:
     solution, file, test, seed, how = json.loads(trial)
     for name in ("file", "home", "root"):
         solution[name] = Path(solution[name])
-    simulation = Simulation(Solution(**solution), Path(file), test, seed, lambda line: None, **how)
+    simulation = VirtualTrial(Solution(**solution), Path(file), test, seed, lambda line: None, **how)
     try:
         simulation.run(trace=True)
     except Exception as e:

@@ -7,20 +7,21 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, VARIANT, Lab
-from labgrade import solution
-from labgrade.simulation import RACE_SHARE, Simulation
+from labrun import solution
+from labrun.settings import RACE_SHARE
+from labrun.virtual import VirtualTrial
 from labsim.races import Race
 from raft.config import LabFailure
 
 SEEDS = 20
-STYLES = sorted((REPOSITORY / "tests/harness/styles").glob("*.py"))
+STYLES = sorted((REPOSITORY / "tests/harness/staff/styles").glob("*.py"))
 
 
 def races(what: Path, test: str, seed: int, *, must_pass: bool = False) -> list[Race]:
     """The races in one trial of a lab test. The test itself may well fail."""
     part = test[-2:].lower()
     file = REPOSITORY / f"tests/test_{part}.py"
-    trial = Simulation(solution.find(str(what), Path()), file, test, seed, lambda line: None, race_share=RACE_SHARE)
+    trial = VirtualTrial(solution.find(str(what), Path()), file, test, seed, lambda line: None, race_share=RACE_SHARE)
     try:
         trial.run()
     except LabFailure:
@@ -353,5 +354,5 @@ def test_a_race_repeats_with_its_options(lab: Lab) -> None:
 def test_the_harness_has_none_either(monkeypatch: pytest.MonkeyPatch, test: str) -> None:
     """But for labgob, where what functools.cache hands over from thread to thread is ordered in C, unseen."""
     harness = tuple(str(REPOSITORY / folder) for folder in ("labrpc", "raft", "tests"))
-    monkeypatch.setattr(Simulation, "_is_solutions", lambda self, path: path.startswith(harness))
+    monkeypatch.setattr(VirtualTrial, "_is_solutions", lambda self, path: path.startswith(harness))
     assert races(REPOSITORY / "raft/raft.py", test, 1, must_pass=True) == []

@@ -1,6 +1,6 @@
 """Notices when a solution changes the harness that judges it.
 
-A Harness remembers the functions, the classes with their methods, and the constants of some modules, just before a
+A Snapshot remembers the functions, the classes with their methods, and the constants of some modules, just before a
 solution is loaded. `changed` names what is another one now, and `restore` puts it back. That finds what assignments do,
 by whatever way the solution came by the object; it is no defence against code that also knows of this module.
 """
@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["GUARDED", "Harness"]
+from raft.config import LabFailure
 
-GUARDED = ("labgob", "labrpc", "raft.api", "raft.config", "raft.persister")
-"""The modules that a solution shares with the harness."""
+__all__ = ["Snapshot", "check_unchanged"]
+
+__tracebackhide__ = True
 
 
 class _Known(NamedTuple):
@@ -30,7 +31,7 @@ class _Known(NamedTuple):
         return self.code is None or (self.value.__code__ is self.code and self.value.__defaults__ is self.defaults)
 
 
-class Harness:
+class Snapshot:
     def __init__(self, modules: Iterable[ModuleType]) -> None:
         self._known = [known for module in modules for known in _parts(module)]
 
@@ -46,9 +47,19 @@ class Harness:
                     known.value.__code__, known.value.__defaults__ = known.code, known.defaults
 
 
+def check_unchanged(harness: Snapshot) -> None:
+    """Raises LabFailure if the harness is not as it was when its solution was loaded."""
+    changed = harness.changed()
+    if changed:
+        raise LabFailure(
+            f"the solution changed {', '.join(changed[:3])}", "it is judged by the harness as it was", cause="changed"
+        )
+
+
 def _parts(module: ModuleType) -> Iterator[_Known]:
     for name, value in list(vars(module).items()):
-        if isinstance(value, FunctionType) or name.isupper():
+        is_constant = isinstance(value, (int, float, str)) and name[0].isupper()
+        if isinstance(value, FunctionType) or is_constant:
             yield _known(module, name, value)
         elif isinstance(value, type) and value.__module__ == module.__name__:
             yield _known(module, name, value)

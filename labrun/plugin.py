@@ -1,0 +1,381 @@
+"""The pytest plugin of the lab: hooks, and nothing else.
+
+A lab test is one that asks for this plugin's fixture `make_config`; its name begins with Test. For each that it runs,
+the plugin
+
+- gives it a seed: that of the run plus the number of the trial (labrun.settings);
+- runs it on real threads (labrun.real) or in a world of virtual time (labrun.virtual);
+- attaches a Record (labrun.record) to the report of its call, from which the controlling process, with xdist or
+  without, prints the lab's own lines after a single run, or a table and the grouped failures after trials
+  (labrun.terminal), and writes the report (labrun.report).
+
+Where there is no lab test and no option of ours was given, nothing of this is noticed: the environment may be somebody
+else's. Where an option of ours was given and no lab test lies in the arguments, the lab's own tests run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labrun import HOME, TESTS, settings
+from labrun.real import RealTrial, exit_refused
+from labrun.record import NodeId, Record, cause_of, message_of
+from labrun.report import Report, ReportError, cut
+from labrun.settings import PARTS, Settings, repeat_command
+from labrun.terminal import Terminal
+from labrun.virtual import RaceFound, VirtualTrial
+from raft.config import Config
+
+__tracebackhide__ = True
+
+MAX_OUTPUT = 20_000  # characters of a solution's output that a report keeps
+MOST_RACES = 10  # of one trial that are shown in full
+FIXTURE = "make_config"
+
+RUN = pytest.StashKey["LabItem"]()
+EXIT_STATUS = pytest.StashKey[int]()
+
+
+# --- options, and when to come forward -----------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> Generator[None]:
+    try:
+        return (yield)
+    finally:
+        settings.add_options(early_config, parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
+    """Take `--raft PATH` and `--report PATH` as they are meant, wherever PATH lies.
+
+    pytest looks for its ini file and conftest.py before it knows our options, and takes PATH for a test to be run: it
+    would settle in the solution's folder. `--raft=PATH` leaves it no such choice, so begin again with that.
+    """
+    if not settings.asked(config):
+        return None
+    args = list(map(str, config.invocation_params.args))
+    joined: list[str] = []
+    for arg in args:
+        if joined and joined[-1] in ("--raft", "--report"):
+            joined[-1] += f"={arg}"
+        else:
+            joined.append(arg)
+    if joined == args:
+        return None
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.stop_global_capturing()  # else nobody could answer a breakpoint()
+    # pytest would rewrite the asserts of a plugin's modules, but those have been imported by the first beginning.
+    quiet = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+    return pytest.main([*joined, *quiet], config.invocation_params.plugins)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if settings.asked(config) or _is_lab_without_tests(config):
+        _register_markers(config)
+        if not _holds_lab_tests(config.args):
+            config.args = [str(TESTS)]
+    if settings.asked(config):
+        settings.of(config)  # what is wrong with the command line is said before anything runs
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Terminal(config), "lab terminal")
+
+
+def _is_lab_without_tests(config: pytest.Config) -> bool:
+    """Whether somebody asks for a part of the lab inside the lab's own tree, in a folder that has no tests."""
+    return config.rootpath == HOME and any(part in config.option.markexpr for part in PARTS)
+
+
+def _holds_lab_tests(args: list[str]) -> bool:
+    for arg in args:
+        path = Path(arg.partition("::")[0])
+        files = [path] if path.is_file() else path.rglob("*.py") if path.is_dir() else []
+        if any(_is_lab_file(file) for file in files if "site-packages" not in file.parts):
+            return True
+    return False
+
+
+def _is_lab_file(file: Path) -> bool:
+    if not file.name.startswith("test_"):
+        return False
+    try:
+        return f"{FIXTURE}(".encode() in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _register_markers(config: pytest.Config) -> None:
+    declared = config.getini("markers")
+    for part, about in PARTS.items():
+        line = f"{part}: part {part} of the lab, {about}"
+        if line not in declared:
+            config.addinivalue_line("markers", line)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m 2A` selects lab tests alone: the hundreds that judge the harness need not be imported for it."""
+    only_parts = re.fullmatch(r"[\s()]*2[ABCD](\s+or\s+2[ABCD]|[\s()])*", config.option.markexpr)
+    return True if only_parts and collection_path == TESTS / "harness" else None
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
+    """A lab test file uses the markers of the parts as soon as it is imported."""
+    if _is_lab_file(module_path):
+        _register_markers(parent.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> list[pytest.Item] | None:
+    """The lab's tests are functions called Test..., which pytest by itself takes for no test."""
+    if not (name.startswith("Test") and inspect.isfunction(obj) and isinstance(collector, pytest.Module)):
+        return None
+    if FIXTURE not in inspect.signature(obj).parameters:
+        return None
+    return list(collector._genfunctions(name, obj))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """xdist: tell a worker the seeds, which may have been drawn here."""
+    asked = settings.asked(node.config)
+    seeds = settings.of(node.config).seeds if asked else settings.Seeds(settings.drawn_seed(node.config))
+    node.workerinput["lab_seeds"] = {"first": seeds.first, "only": seeds.only}
+
+
+# --- running a lab test --------------------------------------------------------------------------------------------
+
+
+def _is_ours(definitions: Any) -> bool:
+    """Whether `make_config` means the lab's fixture there, and not one that somebody else calls so."""
+    return bool(definitions) and definitions[-1].func.__module__ == __name__
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if FIXTURE not in metafunc.fixturenames or not _is_ours(metafunc._arg2fixturedefs.get(FIXTURE)):
+        return
+    s = settings.of(metafunc.config)
+    if settings.is_deselected(metafunc.config, lambda: {m.name for m in metafunc.definition.iter_markers()}):
+        return
+    trials: list[int] = list(range(s.trials))
+    if s.seeds.only is not None:
+        trials = s.seeds.only.get(metafunc.function.__name__, [])
+    if trials not in ([0], []):
+        metafunc.parametrize(FIXTURE, trials, indirect=True, ids=[f"trial{k}" for k in trials])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--seed failed` leaves out the tests of which no trial has failed."""
+    s = settings.known(config)
+    if s is None or s.seeds.only is None:
+        return
+    left_out = [i for i in items if isinstance(i, pytest.Function) and _is_left_out(i, s.seeds.only)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_left_out(item: pytest.Function, only: dict[str, list[int]]) -> bool:
+    return _is_ours(item._fixtureinfo.name2fixturedefs.get(FIXTURE)) and item.originalname not in only
+
+
+@pytest.fixture
+def make_config(request: pytest.FixtureRequest) -> Iterator[Callable[..., Config]]:
+    """The lab's make_config(n, unreliable=False, snapshot=False), on the solution that was asked for."""
+    item = LabItem(request.node, getattr(request, "param", 0))
+    request.node.stash[RUN] = item
+
+    def too_early(*args: Any, **kwargs: Any) -> Config:
+        raise RuntimeError("make_config is for the lab test itself: no fixture can use it")
+
+    with exit_refused(lambda: item.running.trial):
+        yield too_early
+    item.forget()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    item = pyfuncitem.stash.get(RUN, None)
+    if item is None:
+        return None
+    item.run()
+    return True
+
+
+class LabItem:
+    """One trial of one lab test, as an item of pytest's."""
+
+    def __init__(self, item: pytest.Function, trial: int) -> None:
+        self.node = NodeId(item.originalname, next((m.name for m in item.iter_markers() if m.name in PARTS), ""), trial)
+        self.settings = settings.of(item.config)
+        self.lines: list[str] = []
+        self._item = item
+        s, seed = self.settings, self.settings.seeds.of(trial)
+        self.running: RealTrial | VirtualTrial
+        if s.sim:
+            self.running = VirtualTrial(
+                s.solution,
+                item.path,
+                self.node.test,
+                seed,
+                self._out,
+                schedule=s.schedule,
+                race_share=s.race_share if s.race else None,
+            )
+        else:
+            self.running = RealTrial(s.solution, self.node.test, seed, self._out)
+
+    def run(self) -> None:
+        if isinstance(self.running, VirtualTrial):
+            self.running.run_and_check(repeatable=self.settings.sim_check)
+        else:
+            function, arguments = self._item.obj, inspect.signature(self._item.obj).parameters
+            others = {name: self._item.funcargs[name] for name in arguments if name != FIXTURE}
+            self.running.run(lambda make_config: function(**{FIXTURE: make_config}, **others))
+
+    def forget(self) -> None:
+        """pytest keeps its items, and with these they would keep every server of the run."""
+        if self.running.trial:
+            self.settings.leaked += self.running.trial.leaked
+            self.running.trial = None
+
+    def _out(self, line: str) -> None:
+        self.lines.append(line)
+        terminal = self._item.config.pluginmanager.getplugin("lab terminal")
+        if terminal is not None:  # None in a worker, whose lines travel with the report
+            terminal.show(line, self._item.path)
+
+    def record(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Record:
+        figures = self.running.trial.figures if self.running.trial else None
+        return Record(
+            nodeid=report.nodeid,
+            test=self.node.test,
+            trial=self.node.trial,
+            seed=self.running.seed,
+            mode="virtual" if self.settings.sim else "real",
+            outcome="failed" if excinfo else "passed",
+            cause=cause_of(excinfo.value) if excinfo else "",
+            message=message_of(excinfo.value) if excinfo else "",
+            seconds=figures.seconds if figures else None,
+            servers=figures.servers if figures else None,
+            rpcs=figures.rpcs if figures else None,
+            bytes=figures.bytes if figures else None,
+            commands=figures.commands if figures else None,
+            elapsed=round(report.duration, 3),
+            repeat=repeat_command(self._item.config, self.settings, self.node),
+            lines=tuple(self.lines),
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    run = item.stash.get(RUN, None)
+    if run is not None:
+        report.sections = [(title, cut(text, MAX_OUTPUT)) for title, text in report.sections]
+        if report.when == "call":
+            record = report.lab = run.record(report, call.excinfo)  # type: ignore[attr-defined]
+            if report.failed:
+                if call.excinfo and isinstance(call.excinfo.value, RaceFound):
+                    report.longrepr = str(call.excinfo.value)  # no line of the harness says more
+                    report.sections.insert(0, ("data races", _races(call.excinfo.value)))
+                if run.running.trial:
+                    report.sections.insert(0, ("the test so far", "\n".join(run.running.trial.events)))
+                report.sections.append(("repeat with", record.repeat))
+    return report
+
+
+def _races(found: RaceFound) -> str:
+    text = "\n\n".join(map(str, found.races[:MOST_RACES]))
+    rest = len(found.races) - MOST_RACES
+    return text if rest <= 0 else f"{text}\n\nand {rest} more, which may go with these"
+
+
+# --- reports: from worker to controller, and to people -------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable(report: object) -> Generator[None, Any, Any]:
+    data = yield
+    record = getattr(report, "lab", None)
+    if record is not None and data is not None:
+        data["lab"] = vars(record)
+    return data
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_from_serializable(data: dict[str, Any]) -> Generator[None, Any, Any]:
+    record = data.pop("lab", None)
+    report = yield
+    if record is not None:
+        report.lab = Record(**{**record, "lines": tuple(record["lines"])})
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """A single run shows the lab's lines in place of dots."""
+    if hasattr(report, "lab") and settings.of(config).trials == 1 and config.get_verbosity() <= 0:
+        return report.outcome, "", "FAILED" if report.failed else ""
+    return None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    return _header(settings.of(config)) if settings.asked(config) else None
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> str | None:
+    if settings.asked(config) or settings.known(config) is None or config.get_verbosity() < 0:
+        return None  # it stands in the header, or there is no lab test
+    return _header(settings.of(config))
+
+
+def _header(s: Settings) -> str:
+    trials = f", {s.trials} trials" if s.trials > 1 else ""
+    taken = f"; not available here, as another plugin or conftest.py has them: {', '.join(s.taken)}" if s.taken else ""
+    return f"lab: --raft {s.solution.what} --seed {s.seeds.first}{trials}, {s.how}{taken}"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config = session.config
+    folder = settings.given(config, "--report")
+    if folder is not None and not hasattr(config, "workerinput") and not config.option.collectonly:
+        s = settings.of(config)
+        try:
+            report = Report(config.invocation_params.dir / folder)
+            report.begin(
+                solution=s.solution.what,
+                seed=s.seeds.first,
+                trials_asked=s.trials,
+                mode="virtual" if s.sim else "real",
+                race=s.race,
+            )
+        except ReportError as e:
+            raise pytest.UsageError(str(e)) from None
+        config.pluginmanager.getplugin("lab terminal").report = report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[EXIT_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A thread that could not be ended must not keep the process alive: Python waits for those that are no daemons."""
+    s = settings.known(config)
+    if s and any(thread.is_alive() for thread in s.leaked):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash.get(EXIT_STATUS, 1))

@@ -1,0 +1,83 @@
+"""One lab test on real threads, and what a process that runs solutions must see to.
+
+The solution is loaded afresh when the test makes its servers, and forgotten afterwards. What it draws from the module
+`random` comes from the trial's seed. The harness is put back as it was, and a solution that changed it has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from labrun import HARNESS, solution
+from labrun.integrity import Snapshot, check_unchanged
+from labrun.settings import Seeds
+from raft.config import Config, LabFailure, Trial
+
+__all__ = ["RealTrial", "exit_refused"]
+
+__tracebackhide__ = True
+
+
+class RealTrial:
+    """A trial of a lab test; `out` receives the lab's lines."""
+
+    def __init__(self, what: solution.Solution, test: str, seed: int, out: Callable[[str], None]) -> None:
+        self.solution = what
+        self.test = test
+        self.seed = seed
+        self.out = out
+        self.trial: Trial | None = None  # once the test has made its servers
+        self._context = contextlib.ExitStack()
+
+    def run(self, test: Callable[[Callable[..., Config]], object]) -> None:
+        """Call the test function with a `make_config`. Raises what it raises."""
+        harness = Snapshot(map(importlib.import_module, HARNESS))
+        with self._context, _global_random(Seeds.solutions(self.seed, self.test)):
+            try:
+                test(self._make_config)
+                check_unchanged(harness)
+            finally:
+                harness.restore()
+
+    def _make_config(self, *args: Any, **kwargs: Any) -> Config:
+        module = self._context.enter_context(solution.loaded(self.solution))
+        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), self.out)
+        return self.trial.make_config(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _global_random(seed: str) -> Iterator[None]:
+    """Let the solution's draws from the module `random` come from the seed, and leave everybody else's alone."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextlib.contextmanager
+def exit_refused(current: Callable[[], Trial | None]) -> Iterator[None]:
+    """os._exit fails the test instead of ending the process, which would lose every result, or look like success."""
+
+    def refuse(status: int) -> NoReturn:
+        failure = LabFailure(f"the solution called os._exit({status}), which would end the whole run", cause="exit")
+        if trial := current():
+            trial.fail_later(failure)  # also if the solution catches what is raised here
+        raise failure
+
+    modules: list[Any] = [os, sys.modules[os.name]]  # os takes it from posix or nt
+    before = os._exit
+    for module in modules:
+        module._exit = refuse
+    try:
+        yield
+    finally:
+        for module in modules:
+            module._exit = before

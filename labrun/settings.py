@@ -1,0 +1,313 @@
+"""What the command line and the ini file say about the lab, the seeds of its trials, and the command that repeats one.
+
+The plugin lies in environments in which other projects are tested, too. So its options are added late (`add_options`),
+when everybody else has added theirs, and an option name that somebody has taken is left to them. Nothing is read until
+`asked` says that an option of ours was given, or a lab test has been collected; then `of` reads all of it, once.
+
+Raises pytest.UsageError for values that cannot be, and for an option that would have no effect in the run at hand.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shlex
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+
+from labrun import HOME, solution
+from labrun.record import NodeId, Record
+from labsim.scheduler import Schedule
+
+__all__ = ["OPTIONS", "PARTS", "RACE_SHARE", "Seeds", "Settings", "add_options", "asked", "of", "repeat_command"]
+
+PARTS = {
+    "2A": "leader election",
+    "2B": "log replication",
+    "2C": "persistence",
+    "2D": "log compaction",
+}
+RACE_SHARE = 0.02  # finds in twenty seeds what is to be found, and costs little
+SEEDS = 2**31
+CACHED_SEED, CACHED_FAILURES = "lab/seed", "lab/failed"
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+def at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise pytest.UsageError(f"--trials takes a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int | str:
+    if text in ("last", "failed"):
+        return text
+    if not (text.isascii() and text.isdigit()):
+        raise pytest.UsageError(f"--seed takes a whole number, 'last' or 'failed', not {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise pytest.UsageError(f"--race-share takes a number from 0 to 1, not {text!r}")
+    return share
+
+
+RAFT_HELP = "the solution: a file, a folder or a dotted module that offers Make"
+TRIALS_HELP = "run every lab test N times, each with a seed of its own"
+FLAG: dict[str, Any] = {"action": "store_true"}
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--raft": {"metavar": "WHAT", "help": f"{RAFT_HELP} (default: the ini setting raft)"},
+    "--trials": {
+        "metavar": "N",
+        "type": at_least_one,
+        "help": f"{TRIALS_HELP} (default: the ini setting trials)",
+    },
+    "--seed": {
+        "metavar": "S",
+        "type": _seed,
+        "help": "the seed of the first trial (the next ones count up from it); 'last' for the previous run's, 'failed' "
+        "for the trials that failed in it (default: drawn afresh)",
+    },
+    "--sim": {**FLAG, "help": "run lab tests in deterministic virtual time instead of real threads"},
+    "--sim-check": {
+        **FLAG,
+        "help": "run each lab test twice in virtual time, in two processes, and fail if they differ in any event",
+    },
+    "--race": {
+        **FLAG,
+        "help": "run lab tests in virtual time and look for data races of the solution; a race fails the test",
+    },
+    "--race-share": {
+        "metavar": "P",
+        "type": _share,
+        "help": "with --race: at which share of the accesses it watches another thread goes first "
+        f"(default: {RACE_SHARE})",
+    },
+    "--schedule": {
+        "choices": get_args(Schedule),
+        "help": "in virtual time, whether the next thread is drawn evenly ('random') or has priority ('pct') "
+        "(default: random)",
+    },
+    "--report": {"metavar": "DIR", "help": "write results.json and the log of each failing trial into DIR"},
+}
+
+_TAKEN = pytest.StashKey[list[str]]()  # option names that somebody else has
+_SETTINGS = pytest.StashKey["Settings"]()
+
+
+def add_options(config: pytest.Config, parser: pytest.Parser) -> None:
+    """Add what nobody has taken. To be called when all other plugins and conftest.py files have added theirs."""
+    groups = [parser._anonymous, *parser._groups]
+    taken = {name for group in groups for option in group.options for name in option.names()}
+    group = parser.getgroup("lab", "the Raft lab")
+    for name, attributes in OPTIONS.items():
+        if name not in taken:
+            group.addoption(name, dest=_dest(name), **attributes)
+    config.stash[_TAKEN] = [name for name in OPTIONS if name in taken]
+    for ini, about, default in (
+        ("raft", f"{RAFT_HELP}, relative to the ini file", ""),
+        ("trials", TRIALS_HELP, "1"),
+    ):
+        if ini not in parser._inidict:
+            parser.addini(ini, about, default=default)
+
+
+def _dest(option: str) -> str:
+    return "lab_" + option.strip("-").replace("-", "_")
+
+
+def given(config: pytest.Config, option: str) -> Any:
+    """The value of an option of ours; None if it was not given, or the name is somebody else's."""
+    return getattr(config.option, _dest(option), None) or None
+
+
+def asked(config: pytest.Config) -> bool:
+    """Whether an option of ours has been given."""
+    return any(getattr(config.option, _dest(option), None) not in (None, False) for option in OPTIONS)
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of a run's trials. All that is random in a trial comes from streams that its seed and test name.
+
+    `first` is that of trial 0. `only`, if not None, says which trials of each test to run: those that failed.
+    """
+
+    first: int
+    only: dict[str, list[int]] | None = None
+
+    def of(self, trial: int) -> int:
+        return self.first + trial
+
+    @staticmethod
+    def streams(seed: int, test: str) -> str:
+        """What the names of a trial's streams begin with: `random.Random(f"{streams}:network")` and so on."""
+        return f"{seed}:{test}"
+
+    @staticmethod
+    def solutions(seed: int, test: str) -> str:
+        """The stream of the solution's own draws from the module `random`, on real threads."""
+        return f"{seed}:{test}:student"
+
+
+@dataclass
+class Settings:
+    """What a run is. Times are virtual with `sim`; `sim_check` and `race` imply that."""
+
+    solution: solution.Solution
+    trials: int
+    seeds: Seeds
+    sim: bool
+    sim_check: bool  # each trial twice
+    schedule: Schedule
+    race: bool
+    race_share: float
+    taken: list[str]  # options that another plugin or a conftest.py has under the same name
+    repeatable: list[str]  # the words of the command line that a repeat needs besides, such as --raft
+    leaked: list[threading.Thread] = field(default_factory=list)  # of solutions, that could not be ended
+
+    @property
+    def how(self) -> str:
+        """The way in which trials run, in words."""
+        if self.race:
+            return "virtual time with the race detector"
+        return "virtual time" if self.sim else "real threads"
+
+
+def of(config: pytest.Config) -> Settings:
+    """The settings of a run, read when first asked for. Raises pytest.UsageError."""
+    if _SETTINGS not in config.stash:
+        config.stash[_SETTINGS] = _read(config)
+    return config.stash[_SETTINGS]
+
+
+_DRAWN = pytest.StashKey[int]()
+
+
+def drawn_seed(config: pytest.Config) -> int:
+    """A seed for the run whose command line names none, the same at each call."""
+    return config.stash.setdefault(_DRAWN, random.SystemRandom().randrange(SEEDS))
+
+
+def known(config: pytest.Config) -> Settings | None:
+    """The settings if anybody has asked for them: None in a run that has no lab test."""
+    return config.stash.get(_SETTINGS, None)
+
+
+def _read(config: pytest.Config) -> Settings:
+    race, sim_check = bool(given(config, "--race")), bool(given(config, "--sim-check"))
+    sim = bool(given(config, "--sim")) or sim_check or race
+    share = getattr(config.option, _dest("--race-share"), None)
+    if share is not None and not race:
+        raise pytest.UsageError("--race-share says how --race looks, and has no effect without it: add --race")
+    if given(config, "--schedule") and not sim:
+        raise pytest.UsageError(
+            "--schedule is for virtual time, and has no effect on real threads: add --sim or --race"
+        )
+    seeds = _seeds(config)
+    trials = given(config, "--trials") or at_least_one(config.getini("trials") or "1")
+    if seeds.only is not None:
+        trials = max(trial + 1 for of_test in seeds.only.values() for trial in of_test)
+    raft = given(config, "--raft")
+    return Settings(
+        solution=_solution(config),
+        trials=trials,
+        seeds=seeds,
+        sim=sim,
+        sim_check=sim_check,
+        schedule=given(config, "--schedule") or "random",
+        race=race,
+        race_share=RACE_SHARE if share is None else share,
+        taken=config.stash.get(_TAKEN, []),
+        repeatable=["--raft", raft] if raft else [],
+    )
+
+
+def _solution(config: pytest.Config) -> solution.Solution:
+    what, base = given(config, "--raft"), config.invocation_params.dir
+    if what is None:
+        what, base = config.getini("raft"), config.inipath.parent if config.inipath else config.rootpath
+    if not what:
+        what, base = "raft/raft.py", HOME
+    try:
+        return solution.find(what, base)
+    except solution.SolutionError as e:
+        raise pytest.UsageError(str(e)) from None
+
+
+def _seeds(config: pytest.Config) -> Seeds:
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return Seeds(**workerinput["lab_seeds"])
+    seed = getattr(config.option, _dest("--seed"), None)
+    cache = getattr(config, "cache", None)  # None with -p no:cacheprovider
+    if seed in ("last", "failed"):
+        first = cache.get(CACHED_SEED, None) if cache else None
+        if first is None:
+            raise pytest.UsageError(f"--seed {seed}: no earlier run has left its seed here")
+        if seed == "last":
+            return Seeds(int(first))
+        failed = cache.get(CACHED_FAILURES, {}) if cache else {}
+        if not failed:
+            raise pytest.UsageError("--seed failed: no trial failed in the previous run")
+        return Seeds(int(first), failed)
+    return Seeds(drawn_seed(config) if seed is None else int(seed))
+
+
+def remember(config: pytest.Config, settings: Settings, records: list[Record]) -> None:
+    """Leave the seeds for `--seed last` and `--seed failed`."""
+    cache = getattr(config, "cache", None)
+    if cache:
+        failed: dict[str, list[int]] = {}
+        for record in records:
+            if not record.passed:
+                failed.setdefault(record.test, []).append(record.trial)
+        cache.set(CACHED_SEED, settings.seeds.first)
+        cache.set(CACHED_FAILURES, failed)
+
+
+def is_deselected(config: pytest.Config, markers: Callable[[], set[str]]) -> bool:
+    """Whether -m surely leaves a test out: a thousand trials of every other part would take long to collect."""
+    words = re.findall(r"\w+", config.option.markexpr)
+    return bool(words) and "not" not in words and not markers() & set(words)
+
+
+# --- repeating a trial ---------------------------------------------------------------------------------------------
+
+
+def repeat_command(config: pytest.Config, settings: Settings, node: NodeId) -> str:
+    """The command that runs one trial again, and nothing else."""
+    command = ["pytest"]
+    if node.part:
+        command += ["-m", node.part]
+    command += ["-k", node.test, *settings.repeatable]
+    if settings.race:
+        command += ["--race"]
+        if settings.race_share != RACE_SHARE:
+            command += ["--race-share", str(settings.race_share)]
+    if settings.sim_check:
+        command += ["--sim-check"]
+    elif settings.sim and not settings.race:
+        command += ["--sim"]
+    if settings.schedule != "random":
+        command += ["--schedule", settings.schedule]
+    if at_least_one(config.getini("trials") or "1") != 1:
+        command += ["--trials", "1"]
+    command += ["--seed", str(settings.seeds.of(node.trial))]
+    return shlex.join(command) if sys.platform != "win32" else " ".join(f'"{w}"' if " " in w else w for w in command)
