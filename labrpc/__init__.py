@@ -200,28 +200,15 @@ class Network:
         for worker in idle:
             worker.join()
 
-    def _call(self, end: ClientEnd, svc_meth: str, args: Any, reply: Any) -> bool:
+    def _carry(self, end: ClientEnd, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
+        gate = _Gate()
         try:
-            if "." not in svc_meth:
-                raise LabrpcError(f"labrpc: a method is called by service and name, as in Raft.X, not {svc_meth!r}")
-            if not dataclasses.is_dataclass(reply) or isinstance(reply, type):
-                raise LabrpcError(f"labrpc: the reply of {svc_meth} must be a dataclass instance, not {reply!r}")
-            request = labgob.encode(args)
-            gate = _Gate()
-            try:
-                answer = self._carry(end, gate, svc_meth, type(args), request, type(reply))
-            finally:
-                with self._mu:
-                    self._waiting.pop(gate, None)
-            if answer is None:
-                return False
-            labgob.fill(answer, reply)
-        except (LabrpcError, labgob.LabgobError) as e:
-            _report(e)
-            raise
-        return True
+            return self._way(end, gate, svc_meth, args_type, request, reply_type)
+        finally:
+            with self._mu:
+                self._waiting.pop(gate, None)
 
-    def _carry(
+    def _way(
         self, end: ClientEnd, gate: _Gate, svc_meth: str, args_type: type, request: bytes, reply_type: type
     ) -> bytes | None:
         """The way of one request, as the module says. Returns the encoded reply, or None if none arrived."""
@@ -308,7 +295,27 @@ class ClientEnd:
 
         The module's docstring says what this promises. Raises LabrpcError or labgob.LabgobError on a mistake.
         """
-        return self._network._call(self, svcMeth, args, reply)
+        try:
+            if "." not in svcMeth:
+                raise LabrpcError(f"labrpc: a method is called by service and name, as in Raft.X, not {svcMeth!r}")
+            if not dataclasses.is_dataclass(reply) or isinstance(reply, type):
+                raise LabrpcError(f"labrpc: the reply of {svcMeth} must be a dataclass instance, not {reply!r}")
+            answer = self.carry(svcMeth, type(args), labgob.encode(args), type(reply))
+            if answer is None:
+                return False
+            labgob.fill(answer, reply)
+        except (LabrpcError, labgob.LabgobError) as e:
+            _report(e)
+            raise
+        return True
+
+    def carry(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
+        """The way of a request that is encoded already; the encoded reply, or None if none arrived.
+
+        This is what lies within a Call, for a harness whose callers are elsewhere. Raises LabrpcError on a mistake, and
+        does not report it.
+        """
+        return self._network._carry(self, svc_meth, args_type, request, reply_type)
 
 
 class Service:
@@ -325,7 +332,8 @@ class Service:
     def __repr__(self) -> str:
         return f"<Service {self.name}: {sorted(self._handlers)}>"
 
-    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes:
+    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
+        """Run the handler that `svc_meth` names, in this thread; the encoded reply, or None if there will be none."""
         name = svc_meth.rpartition(".")[2]
         if name not in self._handlers:
             raise LabrpcError(
@@ -371,8 +379,8 @@ class Server:
         """The number of requests that reached this server, whatever became of the replies."""
         return self._count
 
-    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes:
-        """Run the handler that `svc_meth` names, in this thread; the encoded reply."""
+    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
+        """Let the service that `svc_meth` names run its handler, in this thread; what it answers."""
         name = svc_meth.rpartition(".")[0]
         with self._mu:
             self._count += 1

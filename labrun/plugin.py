@@ -4,7 +4,8 @@ A lab test is one that asks for this plugin's fixture `make_config`; its name be
 the plugin
 
 - gives it a seed: that of the run plus the number of the trial (labrun.settings);
-- runs it on real threads (labrun.real) or in a world of virtual time (labrun.virtual);
+- runs it on real threads (labrun.real), in a world of virtual time (labrun.virtual) or with each server in a process of
+  its own (labrun.isolated);
 - attaches a Record (labrun.record) to the report of its call, from which the controlling process, with xdist or
   without, prints the lab's own lines after a single run, or a table and the grouped failures after trials
   (labrun.terminal), and writes the report (labrun.report).
@@ -21,7 +22,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,6 +34,9 @@ from labrun.settings import PARTS, Settings, repeat_command
 from labrun.terminal import Terminal
 from labrun.virtual import RaceFound, VirtualTrial
 from raft.config import Config
+
+if TYPE_CHECKING:
+    from labrun.isolated.run import IsolatedRun
 
 __tracebackhide__ = True
 
@@ -220,8 +224,12 @@ class LabItem:
         self.lines: list[str] = []
         self._item = item
         s, seed = self.settings, self.settings.seeds.of(trial)
-        self.running: RealTrial | VirtualTrial
-        if s.sim:
+        self.running: RealTrial | VirtualTrial | IsolatedRun
+        if s.isolate:
+            from labrun.isolated.run import IsolatedRun
+
+            self.running = IsolatedRun(s.solution, self.node.test, seed, self._out)
+        elif s.sim:
             self.running = VirtualTrial(
                 s.solution,
                 item.path,
@@ -261,7 +269,7 @@ class LabItem:
             test=self.node.test,
             trial=self.node.trial,
             seed=self.running.seed,
-            mode="virtual" if self.settings.sim else "real",
+            mode=self.settings.mode,
             outcome="failed" if excinfo else "passed",
             cause=cause_of(excinfo.value) if excinfo else "",
             message=message_of(excinfo.value) if excinfo else "",
@@ -358,7 +366,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
                 solution=s.solution.what,
                 seed=s.seeds.first,
                 trials_asked=s.trials,
-                mode="virtual" if s.sim else "real",
+                mode=s.mode,
                 race=s.race,
             )
         except ReportError as e:
@@ -374,6 +382,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """A thread that could not be ended must not keep the process alive: Python waits for those that are no daemons."""
+    isolated = sys.modules.get("labrun.isolated.run")
+    if isolated is not None:
+        isolated.close()
     s = settings.known(config)
     if s and any(thread.is_alive() for thread in s.leaked):
         sys.stdout.flush()

@@ -24,6 +24,7 @@ __all__ = [
     "SCHEMA",
     "Cause",
     "Kind",
+    "Mode",
     "NodeId",
     "Record",
     "cause_of",
@@ -55,8 +56,10 @@ Cause = Literal[
     "unsupported",  # what cannot be virtual: sockets, processes, asyncio
     "repeat",  # --sim-check: two runs of one seed differ
     "harness",  # an exception that is none of the above: a fault of the test or of the harness
+    "load",  # the machine was too busy to judge
     "not_run",  # given up, or left out
 ]
+Mode = Literal["real", "virtual", "isolated"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 COSTLY: frozenset[Cause] = frozenset({"spin", "timeout", "exit", "memory"})
@@ -71,7 +74,7 @@ class Record:
     test: str  # "TestReElection2A"
     trial: int  # from 0 on
     seed: int  # its own
-    mode: Literal["real", "virtual"]
+    mode: Mode
     outcome: Literal["passed", "failed"]
     cause: Cause = ""
     message: str = ""  # of a failure: the lab's own sentence, or the exception, in a line

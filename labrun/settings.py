@@ -9,6 +9,7 @@ Raises pytest.UsageError for values that cannot be, and for an option that would
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shlex
@@ -21,7 +22,7 @@ from typing import Any, get_args
 import pytest
 
 from labrun import HOME, solution
-from labrun.record import NodeId, Record
+from labrun.record import Mode, NodeId, Record
 from labsim.scheduler import Schedule
 
 __all__ = ["OPTIONS", "PARTS", "RACE_SHARE", "Seeds", "Settings", "add_options", "asked", "of", "repeat_command"]
@@ -85,6 +86,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--sim-check": {
         **FLAG,
         "help": "run each lab test twice in virtual time, in two processes, and fail if they differ in any event",
+    },
+    "--isolate": {
+        **FLAG,
+        "help": "run lab tests in real time with each server in a process of its own, judged from outside",
     },
     "--race": {
         **FLAG,
@@ -178,16 +183,21 @@ class Settings:
     schedule: Schedule
     race: bool
     race_share: float
+    isolate: bool  # real time, each server in a process of its own
     taken: list[str]  # options that another plugin or a conftest.py has under the same name
     repeatable: list[str]  # the words of the command line that a repeat needs besides, such as --raft
     leaked: list[threading.Thread] = field(default_factory=list)  # of solutions, that could not be ended
+
+    @property
+    def mode(self) -> Mode:
+        return "virtual" if self.sim else "isolated" if self.isolate else "real"
 
     @property
     def how(self) -> str:
         """The way in which trials run, in words."""
         if self.race:
             return "virtual time with the race detector"
-        return "virtual time" if self.sim else "real threads"
+        return {"virtual": "virtual time", "isolated": "isolated processes", "real": "real threads"}[self.mode]
 
 
 def of(config: pytest.Config) -> Settings:
@@ -220,6 +230,11 @@ def _read(config: pytest.Config) -> Settings:
         raise pytest.UsageError(
             "--schedule is for virtual time, and has no effect on real threads: add --sim or --race"
         )
+    isolate = bool(given(config, "--isolate"))
+    if isolate and sim:
+        raise pytest.UsageError("--isolate runs in real time: give it without --sim, --sim-check and --race")
+    if isolate and os.name != "posix":
+        raise pytest.UsageError("--isolate starts processes as POSIX systems have it: use --sim, or real threads")
     seeds = _seeds(config)
     trials = given(config, "--trials") or at_least_one(config.getini("trials") or "1")
     if seeds.only is not None:
@@ -234,6 +249,7 @@ def _read(config: pytest.Config) -> Settings:
         schedule=given(config, "--schedule") or "random",
         race=race,
         race_share=RACE_SHARE if share is None else share,
+        isolate=isolate,
         taken=config.stash.get(_TAKEN, []),
         repeatable=["--raft", raft] if raft else [],
     )
@@ -301,6 +317,8 @@ def repeat_command(config: pytest.Config, settings: Settings, node: NodeId) -> s
         command += ["--race"]
         if settings.race_share != RACE_SHARE:
             command += ["--race-share", str(settings.race_share)]
+    if settings.isolate:
+        command += ["--isolate"]
     if settings.sim_check:
         command += ["--sim-check"]
     elif settings.sim and not settings.race:

@@ -77,7 +77,7 @@ class Terminal:
             test=node.test,
             trial=node.trial,
             seed=s.seeds.of(node.trial),
-            mode="virtual" if s.sim else "real",
+            mode=s.mode,
             outcome="failed",
             cause=cause,  # type: ignore[arg-type]
             message=message,

@@ -46,7 +46,7 @@ import time
 import traceback
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self, cast
 
@@ -63,6 +63,7 @@ RaftElectionTimeout = 1.0
 
 TIME_LIMIT = 120.0  # s for one test
 SnapShotInterval = 10  # a service makes a snapshot at indices 9, 19, 29, ... (2D)
+MAX_NOTE = 2000  # characters of an event: a Raft that applies nonsense must not fill the memory with its logs
 KILL_PATIENCE = 10.0  # s for which clean-up waits for a Kill to return
 LEAK_PATIENCE = 1.0  # s after Kill in which no thread ended, until those left are leaks;
 LEAK_LIMIT = 5.0  # or s after Kill, should threads come and go: a Raft that ignores Kill starts new ones
@@ -74,10 +75,12 @@ class LabFailure(AssertionError):
     `cause` is a word for programs: "lab" for a check of the lab, "died", "exit" and others for what they say.
     """
 
-    def __init__(self, message: str, facts: str = "", *, cause: str = "lab") -> None:
+    cause = "lab"
+
+    def __init__(self, message: str, facts: str = "", *, cause: str = "") -> None:
         super().__init__(f"{message}: {facts}" if facts else message)
         self.message = message
-        self.cause = cause
+        self.cause = cause or self.cause
 
 
 class LeakWarning(UserWarning):
@@ -122,6 +125,24 @@ class Trial:
     def make_config(self, n: int, *, unreliable: bool = False, snapshot: bool = False) -> Config:
         """A cluster of n servers, started and connected. `snapshot`: their services make snapshots (2D)."""
         return Config(self, n, unreliable, snapshot)
+
+    # What depends on where the servers run: here, or (labrun.isolated) in processes of their own.
+
+    def service(self, rf: Raft) -> labrpc.Service:
+        """The RPC handlers of what `make` returned."""
+        return labrpc.MakeService(rf)
+
+    def crash(self, rf: Raft) -> bool:
+        """Shut down what `make` returned by something harder than Kill, if there is; whether there was."""
+        return False
+
+    def places(self, threads: Collection[threading.Thread]) -> list[str]:
+        """Where the threads of the solution are, for the log of a failure; here, they are among `threads`."""
+        stacks = Stacks(threads)
+        return [f"{thread.name}: {stacks.where(thread)}" for thread in threads]
+
+    def close(self) -> None:
+        """The test is over, every Kill has been asked for and the network has ended: end what `make` has started."""
 
 
 class Config:
@@ -173,8 +194,7 @@ class Config:
         if e is not None:
             self._note(f"the test ends here: {type(e).__name__}; its threads are")
             others = [t for t in self._threads() if t not in self._appliers]
-            stacks = Stacks(others)
-            places = collections.Counter(f"{t.name}: {stacks.where(t)}" for t in others)
+            places = collections.Counter(self._trial.places(others))
             for place, count in places.most_common(50):
                 self._note(f"    {place}" + (f" ({count} of them)" if count > 1 else ""))
         self.cleanup()
@@ -217,7 +237,7 @@ class Config:
         return self._finished
 
     def _note(self, event: str) -> None:
-        self._trial.events.append(f"{self.seconds():8.3f} s  {event}")
+        self._trial.events.append(f"{self.seconds():8.3f} s  {event[:MAX_NOTE]}")
 
     def sleep(self, seconds: float) -> None:
         """Pause, as verbs and stories do; what a background thread finds meanwhile is raised at once."""
@@ -290,7 +310,7 @@ class Config:
         applier.start()
 
         server = labrpc.MakeServer()
-        server.AddService(labrpc.MakeService(rf))
+        server.AddService(self._trial.service(rf))
         self.net.AddServer(i, server)
         self._note(f"start {i}")
 
@@ -306,8 +326,9 @@ class Config:
             rf = self.rafts[i]
         if rf:
             self._note(f"crash {i}")
-            # Outside the lock: it may wait for a lock held while delivering to the applier, who needs ours.
-            self._await_kills([self._start_kill(i, rf)])
+            if not self._trial.crash(rf):
+                # Outside the lock: it may wait for a lock held while delivering to the applier, who needs ours.
+                self._await_kills([self._start_kill(i, rf)])
             self.check()
         with self._mu:
             self.rafts[i] = None
@@ -360,6 +381,7 @@ class Config:
         for channel in self._channels:
             channel.close()
         self._await_kills(kills)
+        self._trial.close()
         self._end_threads()
         threading.excepthook = self._excepthook_before
 

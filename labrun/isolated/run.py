@@ -1,0 +1,55 @@
+"""One lab test with isolated servers, for the plugin: as labrun.real and labrun.virtual are for theirs.
+
+All trials of a session share one Launcher, which keeps a process ready from which players are forked. `close` ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from labrun.isolated.judge import IsolatedTrial
+from labrun.isolated.launcher import Launcher
+from labrun.settings import Seeds
+from labrun.solution import Solution
+from raft.config import Config
+
+__all__ = ["IsolatedRun", "close"]
+
+__tracebackhide__ = True
+
+
+@functools.cache
+def _launcher() -> Launcher:
+    return Launcher()
+
+
+def close() -> None:
+    """The session is over."""
+    if _launcher.cache_info().currsize:
+        _launcher().close()
+        _launcher.cache_clear()
+
+
+class IsolatedRun:
+    """A trial of a lab test; `out` receives the lab's lines."""
+
+    def __init__(self, what: Solution, test: str, seed: int, out: Callable[[str], None]) -> None:
+        self.solution = what
+        self.test = test
+        self.seed = seed
+        self.out = out
+        self.trial: IsolatedTrial | None = None  # once the test has made its servers
+        self._context = contextlib.ExitStack()
+
+    def run(self, test: Callable[[Callable[..., Config]], object]) -> None:
+        """Call the test function with a `make_config`. Raises what it raises."""
+        with self._context:
+            test(self._make_config)
+
+    def _make_config(self, *args: Any, **kwargs: Any) -> Config:
+        streams = Seeds.streams(self.seed, self.test)
+        self.trial = self._context.enter_context(IsolatedTrial(self.solution, streams, self.out, _launcher()))
+        return self.trial.make_config(*args, **kwargs)
