@@ -447,7 +447,7 @@ class _Worker(threading.Thread):
                 gate.answer = server.dispatch(svc_meth, args_type, request, reply_type)
             except LabrpcError as e:
                 gate.mistake = e
-            except BaseException as e:
+            except (Exception, SystemExit) as e:  # nothing else is the handler's: it ends a test, or a world
                 self.name = f"RPC handler {svc_meth}"
                 _report(e)
                 self.name = IDLE_NAME

@@ -259,8 +259,9 @@ def _solution(config: pytest.Config) -> solution.Solution:
     what, base = given(config, "--raft"), config.invocation_params.dir
     if what is None:
         what, base = config.getini("raft"), config.inipath.parent if config.inipath else config.rootpath
-    if not what:
-        what, base = "raft/raft.py", HOME
+    if not what:  # that of the tree in which the tests run, or the one that is installed
+        what = "raft/raft.py"
+        base = base if (base / what).is_file() else HOME
     try:
         return solution.find(what, base)
     except solution.SolutionError as e:

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 import labgob
-from conftest import REPOSITORY, Lab
+from conftest import Lab
 from labrun import solution
 from labrun.isolated import frames, judge
 from labrun.isolated.judge import Died, IsolatedTrial, RemoteTraceback, Silent, TooBusy
@@ -145,18 +145,6 @@ def raise_of(cfg: Any, statement: str) -> None:
 
 
 # --- what a right Raft sees -----------------------------------------------------------------------------------------
-
-
-def test_the_shipped_raft_passes_and_the_figures_are_those_of_other_runs(lab: Lab) -> None:
-    result = lab.run("-m", "2A", "-k", "Initial", "--isolate", "--raft", REPOSITORY / "raft" / "raft.py")
-    result.assert_outcomes(passed=1)
-    result.stdout.re_match_lines(
-        [
-            r"lab: --raft \S+ --seed \d+, isolated processes",
-            r"Test \(2A\): initial election \.\.\.",
-            r"  \.\.\. Passed --   [34]\.\d  3   [4567]\d    [123]\d\d\d    0",
-        ]
-    )
 
 
 def test_calls_are_counted_to_the_byte_as_in_one_process(servers: Servers) -> None:

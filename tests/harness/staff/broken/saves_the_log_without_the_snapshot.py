@@ -5,6 +5,7 @@ nor the snapshot.
 
 Part: 2D
 Caught by: TestSnapshotInit2D: apply error: server N apply out of order, expected index N, got N
+Caught by: TestSnapshotInit2D: apply error: snapshot decode error
 Caught by: TestSnapshotInstall2D: apply error: snapshot decode error
 Rate: 95%
 """

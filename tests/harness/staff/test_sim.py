@@ -136,6 +136,16 @@ def test_a_leak_is_reported_in_virtual_time_too(lab: Lab) -> None:
     )
 
 
+def test_a_timeout_that_comes_in_an_rpc_handler_is_reported_as_such(lab: Lab) -> None:
+    lab.variant(
+        "    def RequestVote(self, args, reply):\n        for _ in range(10**6):\n            sum(range(100_000))\n"
+        "            with self.mu: pass\n"
+    )
+    result = sim(lab, "--raft", "raft.py", "-k", "TestInitialElection2A", "--timeout", "2")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["--- FAIL: TestInitialElection2A*", "    Timeout (>2.0s) from pytest-timeout."])
+
+
 def test_timeout_interrupts_virtual_time(lab: Lab) -> None:
     lab.variant("    def GetState(self):\n        while True: pass\n")
     result = sim(lab, "--raft", "raft.py", "-k", "TestInitialElection2A or TestReElection2A", "--timeout", "1")

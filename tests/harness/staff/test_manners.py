@@ -101,15 +101,15 @@ def test_an_instructors_own_test_runs_where_it_lies(pytester: pytest.Pytester) -
 @pytest.mark.parametrize("folder", ["raft", "tests/harness"])
 def test_a_part_can_be_asked_for_in_any_folder_of_the_lab(folder: str, pytester: pytest.Pytester) -> None:
     pytester._path = REPOSITORY / folder  # where run() starts
-    result = pytester.run(
-        *(sys.executable, "-m", "pytest", "-m", "2A", "--sim", "-p", "no:cacheprovider"), timeout=60
-    )
+    result = pytester.run(*(sys.executable, "-m", "pytest", "-m", "2A", "--sim", "-p", "no:cacheprovider"), timeout=60)
     result.assert_outcomes(passed=3, deselected=25)
 
 
 def test_paths_may_hold_spaces(pytester: pytest.Pytester) -> None:
     folder = pytester.mkdir("my lab")
     (folder / "my raft.py").write_text((REPOSITORY / "raft/raft.py").read_text())
-    result = run(pytester, "-m", "2A", "-k", "Initial", "--raft", "my lab/my raft.py", "--sim", "--report", "my lab/out")
+    result = run(
+        pytester, "-m", "2A", "-k", "Initial", "--raft", "my lab/my raft.py", "--sim", "--report", "my lab/out"
+    )
     result.assert_outcomes(passed=1, deselected=27)
     assert (folder / "out/results.json").exists()
