@@ -112,7 +112,7 @@ class Raft:
         self.persister.SaveRaftState(w.getvalue())
 
     def resetElectionTimer(self):
-        self.electionDue = time.monotonic() + random.uniform(0.3, 0.6)
+        self.electionDue = time.monotonic() + random.uniform(0.4, 0.8)
 
     def follow(self, term):
         if term > self.currentTerm:
