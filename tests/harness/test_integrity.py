@@ -35,6 +35,11 @@ CHANGES = {
         "        o.checkOneLeader = lambda self: 0\n",
         "raft.config.Config.checkOneLeader",
     ),
+    "a constant of the lab's": (
+        "import raft.config\nraft.config.RaftElectionTimeout = 0.01\nraft.config.SnapShotInterval = 10**6\n"
+        "raft.config.Config.checkOneLeader = lambda self: 0\n",
+        "raft.config.RaftElectionTimeout, raft.config.SnapShotInterval, raft.config.Config.checkOneLeader",
+    ),
     "a constant": (
         "import labrpc, raft.config\nlabrpc.DROP_PER_MILLE = 0\nraft.config.Config.checkOneLeader = lambda self: 0\n",
         "labrpc.DROP_PER_MILLE, raft.config.Config.checkOneLeader",

@@ -503,3 +503,23 @@ def test_sequential_calls_reuse_one_worker_thread(net: Network, junk: JunkServer
     for i in range(50):
         assert call(end, i)[0]
     assert threading.active_count() == before + 1
+
+
+def test_a_worker_whose_handler_has_died_goes_on_under_its_own_name(net: Network, crashes: list[BaseException]) -> None:
+    names = []
+
+    class Moody:
+        def Die(self, args: int, reply: IntReply) -> None:
+            raise ValueError("bad mood")
+
+        def Work(self, args: int, reply: IntReply) -> None:
+            names.append(threading.current_thread().name)
+
+    server = MakeServer()
+    server.AddService(MakeService(Moody()))
+    net.AddServer("moody", server)
+    end = connected(net, "end", "moody")
+    assert not end.Call("Moody.Die", 1, IntReply())
+    assert end.Call("Moody.Work", 1, IntReply())
+    assert names == ["labrpc handler"]
+    assert [str(e) for e in crashes] == ["bad mood"]

@@ -164,6 +164,18 @@ def test_ini_settings_serve_where_the_command_line_is_silent(lab: Lab) -> None:
     lab.run_quick("--trials", "3", ini="trials = 2").assert_outcomes(passed=6)
 
 
+def test_the_command_that_repeats_a_trial_names_all_that_mattered(lab: Lab) -> None:
+    def repeat(*args: str, ini: str = "") -> str:
+        output = lab.run_quick("--seed", "5", *args, source=FAILS_WITH_SEED, ini=ini).stdout.str()
+        return re.findall(r"^pytest -m .*", output, re.MULTILINE)[0]
+
+    assert repeat() == "pytest -m 2A -k TestDraws2A --seed 5"
+    assert repeat("--sim-check") == "pytest -m 2A -k TestDraws2A --sim-check --seed 5"
+    assert repeat("--sim", "--schedule", "pct") == "pytest -m 2A -k TestDraws2A --sim --schedule pct --seed 5"
+    assert repeat(ini="trials = 2") == "pytest -m 2A -k TestDraws2A --trials 1 --seed 5"
+    assert repeat("--isolate") == "pytest -m 2A -k TestDraws2A --isolate --seed 5"
+
+
 # --- --raft ---
 
 STATE = """

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from conftest import REPOSITORY
-from labgrade.gallery import Bug, GalleryError, bugs
+from labgrade.__main__ import main
+from labgrade.gallery import Bug, GalleryError, _is_missed, bugs
 from labrun import solution
-from labrun.record import message_of
+from labrun.record import Record, message_of
 from labrun.virtual import VirtualTrial
 
 SEEDS = 6
@@ -60,6 +62,48 @@ Caught by: TestBackup2B: apply error
 Rate: 40%
 """
 '''
+
+
+@pytest.mark.parametrize("source", ["import raft\n", '"""Only a title."""\n', "def (:\n", "\0"])
+def test_a_plain_python_file_among_them_is_named(tmp_path: Path, source: str) -> None:
+    (tmp_path / "stray.py").write_text(source)
+    with pytest.raises(GalleryError, match=r"stray\.py: (its docstring has no line|it is no Python file)"):
+        bugs(tmp_path)
+
+
+def record(bug: Bug, trial: int, message: str) -> Record:
+    nodeid = f"test_2b.py::{bug.test}[trial{trial}]"
+    outcome: Literal["passed", "failed"] = "failed" if message else "passed"
+    return Record(
+        nodeid=nodeid, test=bug.test, trial=trial, seed=trial, mode="virtual", outcome=outcome, message=message
+    )
+
+
+@pytest.mark.parametrize(
+    ("caught", "trials", "missed"), [(1, 4, False), (0, 4, False), (10, 60, True), (20, 60, False)]
+)
+def test_so_few_failures_must_be_improbable_for_a_bug_to_be_missed(caught: int, trials: int, missed: bool) -> None:
+    bug = Bug("b", Path(), "", "2B", (("TestBackup2B", "apply error"),), 0.4)
+    records = [record(bug, k, "apply error: x" if k < caught else "") for k in range(trials)]
+    assert _is_missed(bug, {r.nodeid: r for r in records}) is missed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["-m", "3A"], "-m '3A' selects none of the parts 2A, 2B, 2C, 2D"),
+        (["-m", "2A or ("], "-m '2A or ('"),
+        (
+            ["-m", "not 2A", "--only", "needs_all_votes"],
+            "there is no needs_all_votes in the gallery of part 2B and 2C and 2D",
+        ),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_show(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    assert main(["gallery", *arguments]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_a_file_is_read_and_not_executed(tmp_path: Path) -> None:
