@@ -390,14 +390,14 @@ class ClientEnd:
     """One end of a wire, for calls in one direction. Its state belongs to the network."""
 
     def __init__(self, endname: Hashable, network: Network) -> None:
-        self._endname = endname
+        self.endname = endname
         self._network = network
         self._enabled = False
         self._servername: Hashable = None
 
     def __repr__(self) -> str:
         state = "enabled" if self._enabled else "disabled"
-        return f"<ClientEnd {self._endname!r} to {self._servername!r}, {state}>"
+        return f"<ClientEnd {self.endname!r} to {self._servername!r}, {state}>"
 
     def Call(self, svcMeth: str, args: Any, reply: Any) -> bool:
         """Send `args` to the handler `svcMeth` ("Raft.AppendEntries") and fill in `reply`. Whether a reply arrived.
