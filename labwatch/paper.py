@@ -102,6 +102,7 @@ class _Fields:
         self.entry = _Fields(entry, "entry") if kind == "append" and (entry := _class_of_entries(cls)) else None
         self._places: dict[str, tuple[str, Any]] = {}  # by name in FIGURE: the field's own, and its default
         self.own: list[tuple[str, Any]] = []  # those that the paper does not have, likewise
+        self._no_commits: set[str] = set()  # those of them that have gone beyond all that was committed
         for f in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
             default = None if f.default is dataclasses.MISSING else f.default
             if _plainly(f.name) in FIGURE[kind]:
@@ -129,6 +130,22 @@ class _Fields:
         return type(message) is dict and any(
             (value := message.get(name, default)) != default and type(value) is not bool for name, default in self.own
         )
+
+    def commit(self, message: Any, committed: int) -> int:
+        """What fields of the solution's own may say is committed, where no more than `committed` can be."""
+        found = 0
+        if type(message) is dict:
+            for name, default in self.own:
+                value = message.get(name, default)
+                if type(value) is bool or value == default or name in self._no_commits:
+                    continue
+                if type(value) is not int:
+                    return committed
+                if value > committed:
+                    self._no_commits.add(name)  # it means another thing
+                else:
+                    found = max(found, value)
+        return found
 
 
 def _class_of_entries(cls: type) -> type | None:
@@ -163,6 +180,7 @@ class _Call:
     prev: int | None = None
     count: int | None = None  # of entries
     last_entry_term: int | None = None
+    commit: int = 0  # what its receiver may take to be committed
     # InstallSnapshot
     included: int | None = None
 
@@ -263,9 +281,13 @@ class Monitor:
         self._commit_counts: bool | None = None  # whether LeaderCommit does
         self._vote_counts: bool | None = None  # whether LastLogIndex does
         self._highest_index = 0
-        self._known_committed = 0
+        self._known: dict[tuple[int, int], int] = defaultdict(int)  # by instance: what it may know to be committed
+        self._known_anywhere = 0  # what may be committed at all
         self._other_methods = False
         self._trusted: bool | None = None  # whether a plain success is an acknowledgement; None: not seen yet
+        self._successes: dict[
+            str, bool
+        ] = {}  # the classes of replies that said so: whether they have fields of one's own
         self._pending: list[Callable[[], None]] = []  # what is broken if it is
         self._stored_in: dict[int, dict[int, int]] = defaultdict(dict)  # server: term, and what it surely had then
         self._surely_committed: dict[int, int] = {}  # term: the highest index committed in it, an entry of that term
@@ -283,7 +305,12 @@ class Monitor:
     @property
     def unchecked(self) -> list[str]:
         """Which rules were not judged, and why, in sentences; those about logs if there was anything in one."""
-        return list(self._unchecked | (self._unchecked_of_logs if self._starts else {}))
+        if not self._starts:
+            return list(self._unchecked)
+        unseen = (
+            {"not checked: logs, as no entry was sent where Start had put it": None} if self._counts is None else {}
+        )
+        return list(self._unchecked | self._unchecked_of_logs | unseen)
 
     def see(self, event: j.Event) -> None:
         """The next event. They must be all of a trial, in their order."""
@@ -371,6 +398,7 @@ class Monitor:
         call.term = fields.of(args, "term", int)
         if call.term is not None:
             self._highest = max(self._highest, call.term)
+        call.commit = fields.commit(args, self._known_anywhere)
         if kind == "other":
             self._see_other_method(request.method)
         elif kind == "vote":
@@ -404,6 +432,8 @@ class Monitor:
             return
         call.began = e
         sent = call.sent
+        if call.commit or call.included:
+            self._may_know(e.server, e.incarnation, max(call.commit, call.included or 0))
         if call.kind in ("vote", "other", "unknown vote"):
             if call.term is None:
                 self._spoke.setdefault((e.server, sent.server), e)
@@ -444,6 +474,8 @@ class Monitor:
             return
         fields = self._fields(call.sent.request.reply_type, f"{call.kind} reply")
         term = fields.of(reply, "term", int)
+        if fields.own:
+            self._may_know(e.server, e.incarnation, fields.commit(reply, self._known_anywhere))
         if term:
             self._term_of_a_reply(call, e, term)
             self._hear_newer_term(call, e, term)
@@ -631,6 +663,7 @@ class Monitor:
             self._see_log(call, leader, prev, entries, fields.entry, e)
         commit = fields.of(args, "leadercommit", int)
         if commit is not None:
+            call.commit = max(call.commit, commit)
             self._commit_within_majority(call, leader, commit)
 
     def _see_log(self, call: _Call, leader: _Leader, prev: int, entries: list[Any], names: _Fields, e: j.Sent) -> None:
@@ -718,8 +751,12 @@ class Monitor:
 
     def _applied(self, e: j.Applied) -> None:
         if self._is_live(e) and type(e.index) is int:
-            self._known_committed = max(self._known_committed, e.index)
+            self._known_anywhere = max(self._known_anywhere, e.index)
             self._applied_first.setdefault(e.index, (e.command, self._highest, e))
+            led = self._terms_of[e.server]
+            if not led or not self._leaders[led[-1], e.server].acknowledged:
+                # It may have kept its commitIndex through a crash, and applies what that covers as soon as it is back.
+                self._may_know(e.server, e.incarnation, e.index)
 
     def _leader_is_complete(self, term: int, index: int, entry_term: int, command: Any, e: j.Sent) -> None:
         """5.4, Figure 3, Leader Completeness: a committed entry is "in the logs of the leaders for all higher-numbered
@@ -769,11 +806,13 @@ class Monitor:
         if last is None or term is None:
             return
         leader = self._leaders[term, call.sent.server]
-        if says_more and self._trusted is not False:
+        self._successes[fields.name] = bool(fields.own)
+        own = any(self._successes.values())
+        if self._trusted is None and not own:
+            self._trust()
+        if self._trusted is not False and own and (says_more or len(self._successes) > 1):
             self._distrust()
         self._acknowledge(call, e, max(last, leader.reached.get(peer, 0)) if says_more else last)
-        if self._trusted is None and not fields.own:
-            self._trust()
         if not call.count or self._trusted is False or self._other_methods:
             return  # that of a heartbeat may be said without a look at the log
         leader.stored[peer] = max(leader.stored.get(peer, 0), last)
@@ -786,12 +825,12 @@ class Monitor:
             self._entries_are_saved(call, e, last)
 
     def _distrust(self) -> None:
-        """A success says something of the solution's own, which may be how much of it counts."""
+        """A success says something of the solution's own, which may be how much of it counts; or has two classes."""
         self._trusted = False
         self._pending.clear()
         self._surely_committed.clear()
         self._stored_in.clear()
-        self._leave_logs("votes for older logs, and saving of entries, as successes say something of their own")
+        self._leave_logs("votes for older logs and saving of entries, as successes say something of their own")
 
     def _trust(self) -> None:
         self._trusted = True
@@ -815,13 +854,20 @@ class Monitor:
         majority = _majority(leader.acknowledged, self._n, call.sent.server)
         if leader.first_of_term is not None and majority >= leader.first_of_term:
             leader.committed = max(leader.committed, majority)
-            self._known_committed = max(self._known_committed, majority)
+            self._may_know(e.server, e.incarnation, majority)
+
+    def _may_know(self, server: int, incarnation: int, index: int) -> None:
+        """An instance may take this index to be committed from now on."""
+        self._known[server, incarnation] = max(self._known[server, incarnation], index)
+        self._known_anywhere = max(self._known_anywhere, index)
 
     def _commit_within_majority(self, call: _Call, leader: _Leader, commit: int) -> None:
         """5.4.2: "only log entries from the leader's current term are committed by counting replicas"; Figure 2,
         Leaders, rule 4.
 
-        What was committed before, by whatever leader, a leader may know too.
+        A leader also knows what was committed by others, or by itself in an earlier term: from a LeaderCommit that has
+        reached it, a snapshot, fields of the solution's own, and if it keeps its commitIndex through crashes, from
+        before. In its first message it may say so; one that sends min(commitIndex, matchIndex) says so later.
         """
         if self._commit_counts is None:
             self._commit_counts = commit == 0
@@ -835,7 +881,7 @@ class Monitor:
             return
         if leader.first_commit is None:
             leader.first_commit = commit
-        elif commit > max(leader.first_commit, self._known_committed, leader.committed):
+        elif commit > max(leader.first_commit, leader.committed, self._known_to(call.sent)):
             entry = leader.log.get(commit)
             of = f"an entry of term {entry[0]}, " if entry else ""
             acknowledged = {
@@ -849,9 +895,14 @@ class Monitor:
                 entry[2] if entry else call.sent,
                 call.sent,
             )
-        self._known_committed = max(self._known_committed, commit)
+        self._may_know(call.sent.server, call.sent.incarnation, commit)
         if self._trusted is None and leader.first_entry is not None and commit >= leader.first_entry:
             self._trust()  # it counted what it was told by then, and no success had said anything of its own
+
+    def _known_to(self, e: j.Sent) -> int:
+        """Up to which index a leader may know that its log is committed, but for its own counting in this term."""
+        instances = [e.incarnation] if self._virtual else range(1, e.incarnation + 1)  # else its applier may lag
+        return max(self._snapshot_of[e.server], *(self._known[e.server, incarnation] for incarnation in instances))
 
     # --- stable storage (Figure 2: "updated on stable storage before responding to RPCs") ---
 
@@ -862,7 +913,7 @@ class Monitor:
     def _made_snapshot(self, e: j.MadeSnapshot) -> None:
         self._snapshots.add(e.index)
         self._snapshot_of[e.server] = max(self._snapshot_of[e.server], e.index)
-        self._known_committed = max(self._known_committed, e.index)
+        self._known_anywhere = max(self._known_anywhere, e.index)
 
     def _vote_is_saved(self, voter: int, candidate: int, term: int, e: j.Delivered) -> None:
         """Figure 2, State: votedFor is "updated on stable storage before responding to RPCs"."""
