@@ -28,8 +28,10 @@ class Watched:
         return {broken.rule for broken in self.monitor.broken}
 
 
-def watched(raft: Path, test: str, seed: int, *, limit: int | None = None, trace: list[Any] | None = None) -> Watched:
-    """Run `test` on a solution's file. The journal keeps `limit` events; with `trace`, the world's are added to it."""
+def watched(
+    raft: Path, test: str, seed: int, *, limit: int | None = None, trace: list[Any] | None = None, unseen: bool = False
+) -> Watched:
+    """Run `test` on a solution's file. The journal keeps `limit` events; with `trace`, the world's are added to it. `unseen`: nobody listens."""
     part = test[-2:]
     file = REPOSITORY / f"tests/test_{part.lower()}.py"
     world = World(
@@ -45,7 +47,9 @@ def watched(raft: Path, test: str, seed: int, *, limit: int | None = None, trace
 
     def make_config(*args: Any, **kwargs: Any) -> Any:
         make = world.load("solution", raft).Make
-        trial = world.import_module("raft.config").Trial(make, f"{seed}:{test}", lambda line: None, journal)
+        trial = world.import_module("raft.config").Trial(
+            make, f"{seed}:{test}", lambda line: None, None if unseen else journal
+        )
         return trial.make_config(*args, **kwargs)
 
     failure = None
