@@ -60,6 +60,8 @@ SCHEMA = 1
 
 CUT = 200  # characters of a string, elements of a list
 
+NOBODYS = (-1, 0, -1)  # an end that belongs to no server: whose, its incarnation, and where it leads
+
 
 class Event(msgspec.Struct, gc=False):
     """Something that happened. `number` counts from 1, `time` is in s."""
@@ -315,7 +317,7 @@ class Journal:
     # --- what labrpc tells ---
 
     def sent(self, request: Request) -> None:
-        server, incarnation, to = self._ends[request.end.endname]
+        server, incarnation, to = self._ends.get(request.end.endname, NOBODYS)
         self._add(Sent, server, incarnation, request.number, to, request)
 
     def reached(self, request: Request) -> None:
@@ -332,8 +334,8 @@ class Journal:
 
     def _at_receiver(self, kind: type[OfCall], request: Request, *fields: Any) -> None:
         # A handler that runs on behind a restart gets the wrong incarnation; its reply is never delivered.
-        to = self._ends[request.end.endname][2]
-        self._add(kind, to, self._incarnations[to], request.number, *fields)
+        to = self._ends.get(request.end.endname, NOBODYS)[2]
+        self._add(kind, to, self._incarnations.get(to, 0), request.number, *fields)
 
     def held_back(self, request: Request, ms: int) -> None:
         self._at_sender(HeldBack, request, ms)
@@ -345,7 +347,7 @@ class Journal:
         self._at_sender(Lost, request, why)
 
     def _at_sender(self, kind: type[OfCall], request: Request, *fields: Any) -> None:
-        server, incarnation, _ = self._ends[request.end.endname]
+        server, incarnation, _ = self._ends.get(request.end.endname, NOBODYS)
         self._add(kind, server, incarnation, request.number, *fields)
 
     def network(self, mode: str, yes: bool) -> None:

@@ -252,6 +252,7 @@ class Monitor:
         self._live: dict[int, int] = {}  # server: its incarnation, unless it is down
         self._calls: dict[int, _Call] = {}  # under way
         self._under_way: dict[tuple[int, int], set[int]] = defaultdict(set)  # by instance
+        self._kinds: dict[str, str] = {}  # of methods
         self._bound: dict[tuple[type, str], _Fields] = {}
         self._highest = 0  # of all terms heard of
 
@@ -259,14 +260,15 @@ class Monitor:
         self._leads: dict[int, tuple[int, j.Event]] = {}  # term: who has sent as its leader
         self._claims: dict[int, tuple[int, j.Event]] = {}  # term: who has said that it leads
         self._votes: dict[tuple[int, int], tuple[int, j.Event]] = {}  # voter and term: candidate
-        self._candidacies: dict[tuple[int, int], j.Event] = {}  # candidate and term
+        self._candidacies: dict[tuple[int, int], j.Event] = {}  # candidate and term: when it had asked all others
         self._asked_by: dict[tuple[int, int], set[int]] = defaultdict(set)  # candidate and term: whom it asked
-        self._elections: set[int] = set()  # terms in which somebody asked all others, and not itself
         self._asks_itself = False
         self._vote_reached: dict[tuple[int, int, int], j.Event] = {}  # voter, candidate and term: its first RPC there
         self._spoke: dict[tuple[int, int], j.Event] = {}  # voter and candidate: its first RPC of an unknown term
 
         # terms
+        self._terms_are_told = False  # whether Term in a reply is known to be the server's
+        self._pending_of_terms: list[tuple[str, str, j.Event, j.Event]] = []  # what is broken if it is
         self._terms: dict[int, list[tuple[int, int, j.Event]]] = defaultdict(list)  # server: (event, term), both rising
         self._told: dict[tuple[int, int], list[_Told]] = defaultdict(list)  # by instance
         self._asking: dict[tuple[int, int], list[float]] = defaultdict(list)  # by instance: when GetState was called
@@ -386,7 +388,9 @@ class Monitor:
 
     def _sent(self, e: j.Sent) -> None:
         request = e.request
-        kind = METHODS.get(_plainly(request.method.rpartition(".")[2]), "other")
+        kind = self._kinds.get(request.method)
+        if kind is None:
+            kind = self._kinds[request.method] = METHODS.get(_plainly(request.method.rpartition(".")[2]), "other")
         call = self._calls[e.call] = _Call(e, self._is_live(e), kind)
         self._under_way[e.server, e.incarnation].add(e.call)
         try:
@@ -395,10 +399,13 @@ class Monitor:
             call.kind = "other"
             return
         fields = self._fields(request.args_type, kind)
-        call.term = fields.of(args, "term", int)
-        if call.term is not None:
-            self._highest = max(self._highest, call.term)
-        call.commit = fields.commit(args, self._known_anywhere)
+        term = fields.of(args, "term", int)
+        if term is not None and term > 0:  # nobody asks in term 0; what is below may mean anything
+            call.term = term
+            if term > self._highest:
+                self._highest = term
+        if fields.own:
+            call.commit = fields.commit(args, self._known_anywhere)
         if kind == "other":
             self._see_other_method(request.method)
         elif kind == "vote":
@@ -432,8 +439,8 @@ class Monitor:
             return
         call.began = e
         sent = call.sent
-        if call.commit or call.included:
-            self._may_know(e.server, e.incarnation, max(call.commit, call.included or 0))
+        if call.commit:
+            self._may_know(e.server, e.incarnation, call.commit)
         if call.kind in ("vote", "other", "unknown vote"):
             if call.term is None:
                 self._spoke.setdefault((e.server, sent.server), e)
@@ -449,6 +456,7 @@ class Monitor:
                 if not received or received[-1][1] < call.last:
                     received.append((e.number, call.last))
         elif call.kind == "install" and call.included is not None:
+            self._may_know(e.server, e.incarnation, call.included)
             self._snapshot_of[e.server] = max(self._snapshot_of[e.server], call.included)
 
     def _lost(self, e: j.Lost) -> None:
@@ -466,20 +474,23 @@ class Monitor:
     def _delivered(self, e: j.Delivered) -> None:
         call = self._calls.pop(e.call, None)
         self._ended(e)
-        if call is None or call.began is None or call.kind in ("other", "unknown vote"):
+        if call is None or call.began is None:
             return
         try:
             reply = labgob.plain(e.reply)
         except labgob.LabgobError:
             return
-        fields = self._fields(call.sent.request.reply_type, f"{call.kind} reply")
-        term = fields.of(reply, "term", int)
+        papers = call.kind in METHODS.values()
+        fields = self._fields(call.sent.request.reply_type, f"{call.kind} reply" if papers else "other")
         if fields.own:
             self._may_know(e.server, e.incarnation, fields.commit(reply, self._known_anywhere))
-        if term:
+        if not papers:
+            return
+        term = fields.of(reply, "term", int) or 0
+        if term > 0:
             self._term_of_a_reply(call, e, term)
             self._hear_newer_term(call, e, term)
-        if call.term is None or (term and term > call.term):
+        if call.term is None or term > call.term:
             return  # a refusal, whatever it says besides. (Some fill the term in before they follow a newer one.)
         if call.kind == "vote":
             if fields.of(reply, "votegranted", bool):
@@ -533,19 +544,19 @@ class Monitor:
             self._asks_itself = True
         asked = self._asked_by[e.server, term]
         asked.add(e.to)
-        if len(asked) >= self._n - 1 and e.server not in asked:
-            self._elections.add(term)
-        self._candidacies.setdefault((e.server, term), e)
-        vote = self._votes.get((e.server, term))
-        if vote is not None:
-            self._one_vote_a_candidate(e.server, term, vote[0], vote[1], e)
+        if len(asked) >= self._n - 1 and e.server not in asked and (e.server, term) not in self._candidacies:
+            self._candidacies[e.server, term] = e
+            vote = self._votes.get((e.server, term))
+            if vote is not None and self._virtual and e.time >= vote[1].time + PATIENCE:
+                self._one_vote_a_candidate(e.server, term, vote[0], vote[1], e)
 
     def _see_vote(self, call: _Call, e: j.Delivered) -> None:
         voter, candidate, term = call.sent.to, call.sent.server, call.term
         assert term is not None
         self._one_vote_a_term(voter, candidate, term, e)
         candidacy = self._candidacies.get((voter, term))
-        if candidacy is not None:
+        assert call.began is not None
+        if candidacy is not None and candidacy.number < call.began.number:
             self._one_vote_a_candidate(voter, term, candidate, candidacy, e)
         self._vote_for_a_complete_log(call, e)
         if self._durable and voter != candidate:
@@ -566,10 +577,12 @@ class Monitor:
     def _one_vote_a_candidate(self, voter: int, term: int, candidate: int, first: j.Event, second: j.Event) -> None:
         """Figure 2, Candidates: "Vote for self"; and 5.2: "at most one candidate in a given term".
 
-        There are Rafts in which a candidate asks itself by RPC, and may have voted otherwise by then: an election in
-        an earlier term must have shown that this one is not among them.
+        There are Rafts in which a candidate asks itself, by RPC or not, and may have voted otherwise by then. So it
+        must have asked all others before the vote, or long after it; and an election in an earlier term must have shown
+        that nobody here asks itself by RPC.
         """
-        if candidate != voter and not self._asks_itself and any(known < term for known in self._elections):
+        earlier = any(known < term for _, known in self._candidacies)
+        if candidate != voter and not self._asks_itself and earlier:
             self._break(
                 "two votes",
                 f"server {voter} was a candidate and voted for {candidate}, both in term {term}, "
@@ -583,16 +596,22 @@ class Monitor:
     def _term_of_a_reply(self, call: _Call, e: j.Delivered, term: int) -> None:
         """5.1: the current term "increases monotonically over time"; Figure 2, State: currentTerm likewise.
 
-        A handler that began after a reply of its server was delivered knows the term in that reply.
+        A handler that began after a reply of its server was delivered knows the term in that reply. That Term is the
+        server's, and no echo of the one in the request, must have been seen in an answer to an old request.
         """
         assert call.began is not None
-        self._highest = max(self._highest, term)
+        if not self._terms_are_told and call.term is not None and term > call.term:
+            self._terms_are_told = True
+            for found in self._pending_of_terms:
+                self._break(*found)
+        if term > self._highest:
+            self._highest = term
         server = call.sent.to
         known = self._terms[server]
         place = bisect.bisect_left(known, call.began.number, key=lambda told: told[0]) - 1
         if place >= 0 and known[place][1] > term:
             before = known[place][2]
-            self._break(
+            self._break_of_terms(
                 "older term",
                 f"server {server} answered with term {known[place][1]} at {_s(before)}, and with term {term} to a "
                 f"{call.sent.request.method} that came later, at {_s(call.began)} "
@@ -602,6 +621,12 @@ class Monitor:
             )
         if not known or known[-1][1] < term:
             known.append((e.number, term, e))
+
+    def _break_of_terms(self, rule: str, message: str, first: j.Event, second: j.Event) -> None:
+        if self._terms_are_told:
+            self._break(rule, message, first, second)
+        else:
+            self._pending_of_terms.append((rule, message, first, second))
 
     def _hear_newer_term(self, call: _Call, e: j.Delivered, term: int) -> None:
         told = self._told[e.server, e.incarnation]
@@ -655,15 +680,17 @@ class Monitor:
         if term is None or prev is None or entries is None:
             return
         leader = self._leaders[term, e.server]
-        if fields.of(args, "prevlogterm", int) == term:
-            leader.first_of_term = min(prev, leader.first_of_term or prev)
+        first = leader.first_of_term
+        if (first is None or prev < first) and fields.of(args, "prevlogterm", int) == term:
+            leader.first_of_term = prev
         if not entries:
             self._see_heartbeat(e)
         elif fields.entry is not None:
             self._see_log(call, leader, prev, entries, fields.entry, e)
         commit = fields.of(args, "leadercommit", int)
         if commit is not None:
-            call.commit = max(call.commit, commit)
+            if commit > call.commit:
+                call.commit = commit
             self._commit_within_majority(call, leader, commit)
 
     def _see_log(self, call: _Call, leader: _Leader, prev: int, entries: list[Any], names: _Fields, e: j.Sent) -> None:
@@ -690,7 +717,8 @@ class Monitor:
             elif known[1] != command:
                 self._one_command(index, entry_term, known[1], command, known[2], e.server, e)
         call.last_entry_term = entry_term
-        self._highest_index = max(self._highest_index, index)
+        if index > self._highest_index:
+            self._highest_index = index
 
     def _see_entry(self, leader: _Leader, term: int, index: int, entry_term: int, command: Any, e: j.Sent) -> None:
         """An entry that this leader sends for the first time."""
@@ -858,8 +886,9 @@ class Monitor:
 
     def _may_know(self, server: int, incarnation: int, index: int) -> None:
         """An instance may take this index to be committed from now on."""
-        self._known[server, incarnation] = max(self._known[server, incarnation], index)
-        self._known_anywhere = max(self._known_anywhere, index)
+        if index > self._known[server, incarnation]:
+            self._known[server, incarnation] = index
+            self._known_anywhere = max(self._known_anywhere, index)
 
     def _commit_within_majority(self, call: _Call, leader: _Leader, commit: int) -> None:
         """5.4.2: "only log entries from the leader's current term are committed by counting replicas"; Figure 2,
@@ -881,7 +910,7 @@ class Monitor:
             return
         if leader.first_commit is None:
             leader.first_commit = commit
-        elif commit > max(leader.first_commit, leader.committed, self._known_to(call.sent)):
+        elif commit > leader.first_commit and commit > leader.committed and commit > self._known_to(call.sent):
             entry = leader.log.get(commit)
             of = f"an entry of term {entry[0]}, " if entry else ""
             acknowledged = {
