@@ -102,7 +102,7 @@ class _Fields:
         self.entry = _Fields(entry, "entry") if kind == "append" and (entry := _class_of_entries(cls)) else None
         self._places: dict[str, tuple[str, Any]] = {}  # by name in FIGURE: the field's own, and its default
         self.own: list[tuple[str, Any]] = []  # those that the paper does not have, likewise
-        self._no_commits: set[str] = set()  # those of them that have gone beyond all that was committed
+        self._no_commits: set[str] = set()  # those of them that went beyond what their sender could know
         for f in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
             default = None if f.default is dataclasses.MISSING else f.default
             if _plainly(f.name) in FIGURE[kind]:
@@ -131,8 +131,8 @@ class _Fields:
             (value := message.get(name, default)) != default and type(value) is not bool for name, default in self.own
         )
 
-    def commit(self, message: Any, committed: int) -> int:
-        """What fields of the solution's own may say is committed, where no more than `committed` can be."""
+    def commit(self, message: Any, known: int) -> int:
+        """What fields of the solution's own may say is committed, where the one who says it knows of no more."""
         found = 0
         if type(message) is dict:
             for name, default in self.own:
@@ -140,8 +140,8 @@ class _Fields:
                 if type(value) is bool or value == default or name in self._no_commits:
                     continue
                 if type(value) is not int:
-                    return committed
-                if value > committed:
+                    found = known
+                elif value > known:
                     self._no_commits.add(name)  # it means another thing
                 else:
                     found = max(found, value)
@@ -250,6 +250,7 @@ class Monitor:
         # servers
         self._n = 0
         self._live: dict[int, int] = {}  # server: its incarnation, unless it is down
+        self._incarnations: dict[int, int] = defaultdict(int)  # server: its last one
         self._calls: dict[int, _Call] = {}  # under way
         self._under_way: dict[tuple[int, int], set[int]] = defaultdict(set)  # by instance
         self._kinds: dict[str, str] = {}  # of methods
@@ -284,7 +285,6 @@ class Monitor:
         self._vote_counts: bool | None = None  # whether LastLogIndex does
         self._highest_index = 0
         self._known: dict[tuple[int, int], int] = defaultdict(int)  # by instance: what it may know to be committed
-        self._known_anywhere = 0  # what may be committed at all
         self._other_methods = False
         self._trusted: bool | None = None  # whether a plain success is an acknowledgement; None: not seen yet
         self._successes: dict[
@@ -355,7 +355,7 @@ class Monitor:
         if e.incarnation > 1 and not self._durable:
             self._leave("what happened after a server was restarted, as these parts of the lab ask for no saving")
             self._over = True
-        self._live[e.server] = e.incarnation
+        self._live[e.server] = self._incarnations[e.server] = e.incarnation
 
     def _crash(self, e: j.Crash) -> None:
         self._live.pop(e.server, None)
@@ -405,7 +405,7 @@ class Monitor:
             if term > self._highest:
                 self._highest = term
         if fields.own:
-            call.commit = fields.commit(args, self._known_anywhere)
+            call.commit = fields.commit(args, self._known_by(e.server))
         if kind == "other":
             self._see_other_method(request.method)
         elif kind == "vote":
@@ -483,7 +483,7 @@ class Monitor:
         papers = call.kind in METHODS.values()
         fields = self._fields(call.sent.request.reply_type, f"{call.kind} reply" if papers else "other")
         if fields.own:
-            self._may_know(e.server, e.incarnation, fields.commit(reply, self._known_anywhere))
+            self._may_know(e.server, e.incarnation, fields.commit(reply, self._known_by(call.sent.to)))
         if not papers:
             return
         term = fields.of(reply, "term", int) or 0
@@ -779,7 +779,6 @@ class Monitor:
 
     def _applied(self, e: j.Applied) -> None:
         if self._is_live(e) and type(e.index) is int:
-            self._known_anywhere = max(self._known_anywhere, e.index)
             self._applied_first.setdefault(e.index, (e.command, self._highest, e))
             led = self._terms_of[e.server]
             if not led or not self._leaders[led[-1], e.server].acknowledged:
@@ -888,7 +887,6 @@ class Monitor:
         """An instance may take this index to be committed from now on."""
         if index > self._known[server, incarnation]:
             self._known[server, incarnation] = index
-            self._known_anywhere = max(self._known_anywhere, index)
 
     def _commit_within_majority(self, call: _Call, leader: _Leader, commit: int) -> None:
         """5.4.2: "only log entries from the leader's current term are committed by counting replicas"; Figure 2,
@@ -930,8 +928,14 @@ class Monitor:
 
     def _known_to(self, e: j.Sent) -> int:
         """Up to which index a leader may know that its log is committed, but for its own counting in this term."""
-        instances = [e.incarnation] if self._virtual else range(1, e.incarnation + 1)  # else its applier may lag
-        return max(self._snapshot_of[e.server], *(self._known[e.server, incarnation] for incarnation in instances))
+        if self._virtual:
+            return max(self._snapshot_of[e.server], self._known[e.server, e.incarnation])
+        return self._known_by(e.server)  # the applier of one that kept its commitIndex may lag
+
+    def _known_by(self, server: int) -> int:
+        """The same for all incarnations of a server."""
+        incarnations = range(1, self._incarnations[server] + 1)
+        return max([self._snapshot_of[server], *(self._known.get((server, i), 0) for i in incarnations)])
 
     # --- stable storage (Figure 2: "updated on stable storage before responding to RPCs") ---
 
@@ -942,7 +946,6 @@ class Monitor:
     def _made_snapshot(self, e: j.MadeSnapshot) -> None:
         self._snapshots.add(e.index)
         self._snapshot_of[e.server] = max(self._snapshot_of[e.server], e.index)
-        self._known_anywhere = max(self._known_anywhere, e.index)
 
     def _vote_is_saved(self, voter: int, candidate: int, term: int, e: j.Delivered) -> None:
         """Figure 2, State: votedFor is "updated on stable storage before responding to RPCs"."""
