@@ -2,7 +2,7 @@
 
     journal = Journal(clock)                               # an observer for raft.config.Trial
     monitor = Monitor(durable=True, virtual=True)          # the paper's rules, judged while it happens
-    journal.listen(monitor.see)
+    journal.listen(monitor.see, monitor.kinds)
     Trial(make, seed, out, journal).make_config(3) ...
 
     journal.write(path, test="TestFigure82C", seed=7)      # JSON lines (labwatch.journal has the schema)

@@ -178,7 +178,7 @@ class Noted(Event, gc=False):
     text: str
 
 
-KINDS: Final = {
+KINDS: Final[dict[type[Event], str]] = {
     Begin: "begin",
     End: "end",
     Start: "start",
@@ -228,7 +228,8 @@ class Journal:
         self._t0 = clock()
         self._count = 0
         self._mu = threading.RLock()  # a thread that is interrupted in here by a collection may come back
-        self._listeners: list[Callable[[Event], None]] = []
+        self._keeps = limit != 0
+        self._listeners: dict[type[Event], list[Callable[[Event], None]]] = {kind: [] for kind in KINDS}
         self.failures: list[Exception] = []  # of listeners, each of which was then called no more: defects of ours
         self._ends: dict[Any, tuple[int, int, int]] = {}  # of each end: server, incarnation, and where it leads
         self._incarnations: dict[int, int] = {}
@@ -236,9 +237,13 @@ class Journal:
     def __repr__(self) -> str:
         return f"<Journal: {self._count} events, {self.dropped} of them dropped>"
 
-    def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with each event from now on, in their order, one at a time."""
-        self._listeners.append(listener)
+    def listen(self, listener: Callable[[Event], None], kinds: Iterable[type[Event]] = tuple(KINDS)) -> None:
+        """Call `listener` with each event of these kinds from now on, in their order, one at a time.
+
+        Events that are neither kept nor listened to are only counted, which costs less.
+        """
+        for kind in kinds:
+            self._listeners[kind].append(listener)
 
     @property
     def dropped(self) -> int:
@@ -261,14 +266,19 @@ class Journal:
     def _add(self, kind: type[Event], *fields: Any) -> None:
         with self._mu:
             self._count += 1
+            listeners = self._listeners[kind]
+            if not (self._keeps or listeners):
+                return
             event = kind(self._count, self._clock() - self._t0, *fields)
             self.events.append(event)
-            for listener in self._listeners[:]:
+            for listener in listeners[:]:
                 try:
                     listener(event)
                 except Exception as e:  # never into the solution's thread, which is not to blame
-                    self._listeners.remove(listener)
                     self.failures.append(e)
+                    for others in self._listeners.values():
+                        if listener in others:
+                            others.remove(listener)
 
     # --- what raft.config tells ---
 

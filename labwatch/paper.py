@@ -1,7 +1,7 @@
 """The rules of the Raft paper (Ongaro and Ousterhout, extended version), judged over the journal of a trial.
 
     monitor = Monitor(durable=True, virtual=True)
-    journal.listen(monitor.see)                   # or, over a journal that has dropped nothing: judge(journal, monitor)
+    journal.listen(monitor.see, monitor.kinds)    # or, over a journal that has dropped nothing: judge(journal, monitor)
     monitor.broken                                # what the paper forbids, each rule once, first things first
     monitor.hints                                 # what costs more than it should, or is only likely to be wrong
     monitor.unchecked                             # which rules were not judged, and why
@@ -314,8 +314,13 @@ class Monitor:
         )
         return list(self._unchecked | self._unchecked_of_logs | unseen)
 
+    @property
+    def kinds(self) -> tuple[type[j.Event], ...]:
+        """Which events it has to see."""
+        return tuple(self._handlers)
+
     def see(self, event: j.Event) -> None:
-        """The next event. They must be all of a trial, in their order."""
+        """The next event. They must be all of a trial that are of these kinds, in their order."""
         if self._over:
             return
         handler = self._handlers.get(type(event))

@@ -17,7 +17,7 @@ import labgob
 from conftest import REPOSITORY
 from labrpc import ClientEnd, MakeNetwork, MakeServer, MakeService, Network
 from labwatch import Journal
-from labwatch.journal import SCHEMA, as_json
+from labwatch.journal import SCHEMA, Connect, as_json
 from raft.api import ApplyMsg
 from raft.config import Config, Trial
 from raft.persister import Persister
@@ -253,6 +253,16 @@ def test_a_ring_keeps_the_last_events_and_says_what_it_dropped() -> None:
     assert journal.dropped == 1
     header = json.loads(next(journal.lines()))
     assert header == {"schema": SCHEMA, "events": 2, "dropped": 1}
+
+
+def test_what_nobody_keeps_or_hears_is_only_counted() -> None:
+    journal = Journal(lambda: 0.0, limit=0)
+    heard: list[Any] = []
+    journal.listen(heard.append, [Connect])
+    journal.started(0, 1, ["end"])
+    journal.connected(0, True)
+    assert [event.number for event in heard] == [2]
+    assert (list(journal.events), journal.dropped) == ([], 2)
 
 
 def test_the_file_has_a_header_and_an_event_a_line(tmp_path: Path) -> None:

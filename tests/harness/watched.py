@@ -43,7 +43,7 @@ def watched(
     )
     journal = Journal(world.now, limit)
     monitor = Monitor(durable=part in ("2C", "2D"), virtual=True)
-    journal.listen(monitor.see)
+    journal.listen(monitor.see, monitor.kinds)
 
     def make_config(*args: Any, **kwargs: Any) -> Any:
         make = world.load("solution", raft).Make
