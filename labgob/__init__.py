@@ -66,6 +66,7 @@ __all__ = [
     "decode",
     "encode",
     "fill",
+    "plain",
     "zero",
 ]
 
@@ -186,6 +187,18 @@ def fill(data: bytes, instance: Any) -> Any:
         path = "$" if name == "$" else f"$.{name}"
         raise LabgobError(f"labgob: cannot decode {_name(type(instance))}: {_with_path(e, path)}") from None
     return instance
+
+
+def plain(data: bytes) -> Any:
+    """One encoded value for somebody who looks on: without its classes, so that no code of the program runs.
+
+    A dataclass is a dict of the fields that were sent, by name; a set is a list in an order of its own, and so are a
+    dict's pairs where its keys are no plain values. Equal values give equal ones. Raises LabgobError.
+    """
+    try:
+        return _plain_decoder.decode(data)
+    except _UNDECODABLE as e:
+        raise LabgobError(f"labgob: cannot decode: {e}") from None
 
 
 def zero(T: type) -> Any:
@@ -467,6 +480,18 @@ def _unpack_ext(code: int, data: memoryview) -> Any:
 
 
 _struct_decoder = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw])
+
+
+def _plain_ext(code: int, data: memoryview) -> Any:
+    if code == _BIG_INT:
+        return int.from_bytes(data, "big", signed=True)
+    values = _plain_decoder.decode(data)
+    if code == _STRUCT:
+        return values[1]
+    return tuple(values) if code == _TUPLE else sorted(values, key=repr)
+
+
+_plain_decoder = msgspec.msgpack.Decoder(ext_hook=_plain_ext)
 
 
 # msgspec's own errors and UnicodeDecodeError are ValueErrors; TypeError is an annotation that it does not support, or

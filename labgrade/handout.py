@@ -18,7 +18,7 @@ from labrun import HOME, TESTS
 
 __all__ = ["HandoutError", "handout"]
 
-FOLDERS = ("labgob", "labrpc", "labsim", "labrun", "raft")
+FOLDERS = ("labgob", "labrpc", "labsim", "labwatch", "labrun", "raft")
 TOP_FILES = (".gitignore", "conftest.py", "pyproject.toml")
 NOT_STUDENTS = ("__pycache__", "*.pyc", "staff", "lab")  # `lab`: a wheel's copy of the tests
 

@@ -38,6 +38,8 @@ Mistakes (an unknown service or method, a reply that is no dataclass, a value th
 the caller, as LabrpcError or labgob.LabgobError. Like an exception in a handler, which is a crash of the student's
 code, they also go to `threading.excepthook`, so that a harness learns of them whatever the caller catches.
 
+A network can be watched: MakeNetwork takes an `Observer`, which is told what becomes of each Call.
+
 Cost: one handoff to a waiting worker thread and back for each call; delays are slept in the caller's thread.
 """
 
@@ -50,11 +52,24 @@ import inspect
 import random
 import threading
 from collections.abc import Callable, Hashable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import labgob
 
-__all__ = ["ClientEnd", "LabrpcError", "MakeNetwork", "MakeServer", "MakeService", "Network", "Server", "Service"]
+__all__ = [
+    "ClientEnd",
+    "LabrpcError",
+    "Loss",
+    "MakeNetwork",
+    "MakeServer",
+    "MakeService",
+    "Network",
+    "Observer",
+    "Request",
+    "Server",
+    "Service",
+]
 
 __tracebackhide__ = True  # a failure points at the line that called, not in here
 
@@ -72,9 +87,61 @@ class LabrpcError(Exception):
     """A call that can never work, such as one of a method that does not exist."""
 
 
-def MakeNetwork(rng: random.Random | None = None) -> Network:
+@dataclass(eq=False, slots=True)
+class Request:
+    """One Call on its way: what is asked, as bytes, and from which end."""
+
+    end: ClientEnd
+    method: str  # "Raft.AppendEntries"
+    args_type: type
+    args: bytes  # as labgob.encode made them
+    reply_type: type
+    number: int = 0  # counts the Calls of a network, from 1; 0 until it has been counted
+
+
+Loss = Literal["disabled", "request dropped", "handler failed", "server gone", "reply dropped", "network closed"]
+"""Why a Call returned False. "disabled": its end is, or leads to no server; "server gone": deleted or replaced."""
+
+
+class Observer(Protocol):
+    """Somebody who is told what becomes of each Call.
+
+    Each method is called in the thread in which it happens, and before anybody can act on it: `sent` before the
+    request can arrive, `began` before the handler runs, `ended` when it has returned, `delivered` before Call returns.
+    It must return soon, and must call nothing of the network. Args and replies are bytes, so they are those of that
+    moment whatever becomes of the objects; labgob.plain reads them.
+    """
+
+    def sent(self, request: Request) -> None:
+        """It has been counted, and is on its way if there is one."""
+
+    def reached(self, request: Request) -> None:
+        """It has come to its server, whose handler will begin."""
+
+    def began(self, request: Request) -> None: ...
+
+    def ended(self, request: Request, reply: bytes | None) -> None:
+        """The handler has returned; None: it, or the call of it, failed. The reply may still come to nothing."""
+
+    def replied(self, request: Request) -> None:
+        """The reply has left its server, which was still there."""
+
+    def held_back(self, request: Request, ms: int) -> None:
+        """The reply has been put aside for so long, and will be late."""
+
+    def delivered(self, request: Request, reply: bytes) -> None:
+        """The reply has arrived, and Call returns True."""
+
+    def lost(self, request: Request, why: Loss) -> None:
+        """Call returns False."""
+
+    def network(self, mode: str, yes: bool) -> None:
+        """`mode` is "Reliable", "LongReordering" or "LongDelays"."""
+
+
+def MakeNetwork(rng: random.Random | None = None, observer: Observer | None = None) -> Network:
     """A reliable network without long delays or reordering. `rng` decides delays and losses."""
-    return Network(rng or random.Random())
+    return Network(rng or random.Random(), observer)
 
 
 def MakeServer() -> Server:
@@ -90,8 +157,9 @@ def MakeService(receiver: object) -> Service:
 class Network:
     """All wires and servers of one test. Every method may be called from any thread."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, observer: Observer | None = None) -> None:
         self._rng = rng
+        self._observer = observer
         self._mu = threading.Lock()  # guards everything below, and the state of the ends
         self._ends: dict[Hashable, ClientEnd] = {}
         self._servers: dict[Hashable, Server] = {}
@@ -153,16 +221,22 @@ class Network:
         """Whether no message is delayed or dropped."""
         with self._mu:
             self._reliable = yes
+        if self._observer is not None:
+            self._observer.network("Reliable", yes)
 
     def LongReordering(self, yes: bool) -> None:
         """Whether two replies in three are held back for 200 ms or more."""
         with self._mu:
             self._long_reordering = yes
+        if self._observer is not None:
+            self._observer.network("LongReordering", yes)
 
     def LongDelays(self, yes: bool) -> None:
         """Whether it takes up to 7 s, rather than up to 0.1 s, until a call to an unreachable server fails."""
         with self._mu:
             self._long_delays = yes
+        if self._observer is not None:
+            self._observer.network("LongDelays", yes)
 
     # --- counting ---
 
@@ -200,65 +274,90 @@ class Network:
         for worker in idle:
             worker.join()
 
-    def _carry(self, end: ClientEnd, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
+    def _carry(self, request: Request) -> bytes | None:
         gate = _Gate()
         try:
-            return self._way(end, gate, svc_meth, args_type, request, reply_type)
+            answer = self._way(request, gate)
         finally:
             with self._mu:
                 self._waiting.pop(gate, None)
+        if isinstance(answer, str):
+            if self._observer is not None:
+                self._observer.lost(request, answer)
+            return None
+        if self._observer is not None:
+            self._observer.delivered(request, answer)
+        return answer
 
-    def _way(
-        self, end: ClientEnd, gate: _Gate, svc_meth: str, args_type: type, request: bytes, reply_type: type
-    ) -> bytes | None:
-        """The way of one request, as the module says. Returns the encoded reply, or None if none arrived."""
-        rng = self._rng
+    def _way(self, request: Request, gate: _Gate) -> bytes | Loss:
+        """The way of one request, as the module says. Returns the encoded reply, or why none arrived."""
+        rng, end, observer = self._rng, request.end, self._observer
         with self._mu:
             self._count += 1
-            self._bytes += len(request)
-            if self._closed:
-                return None
-            self._waiting[gate] = None
+            self._bytes += len(request.args)
+            request.number = self._count
+            if not self._closed:
+                self._waiting[gate] = None
             server = self._servers.get(end._servername) if end._enabled else None
-            reliable, long_reordering, long_delays = self._reliable, self._long_reordering, self._long_delays
+            closed, reliable = self._closed, self._reliable
+            long_reordering, long_delays = self._long_reordering, self._long_delays
+        if observer is not None:
+            observer.sent(request)
+        if closed:
+            return "network closed"
         if server is None:
-            gate.wait(rng.randrange(LONG_DELAY_MS if long_delays else UNREACHABLE_MS))
-            return None
-        if not reliable and (
-            gate.wait(rng.randrange(SHORT_DELAY_MS)) or rng.randrange(1000) < DROP_PER_MILLE
-        ):  # the network closed, or the request was dropped
-            return None
+            closed = gate.wait(rng.randrange(LONG_DELAY_MS if long_delays else UNREACHABLE_MS))
+            return "network closed" if closed else "disabled"
+        if not reliable:
+            if gate.wait(rng.randrange(SHORT_DELAY_MS)):
+                return "network closed"
+            if rng.randrange(1000) < DROP_PER_MILLE:
+                return "request dropped"
 
-        self._run((server, svc_meth, args_type, request, reply_type, gate))
+        if observer is not None:
+            observer.reached(request)
+        self._run((server, request, gate))
         while not gate.wait(POLL_MS):
             with self._mu:
-                if not self._holds(end, server):
-                    return None
+                broken = self._broken(end, server)
+            if broken:
+                return broken
         with self._mu:
             # Once more: a server that was deleted must not acknowledge what only its superseded persister knows. And
             # the gate may have been opened because the network closed: then the handler is still at work.
-            if not self._holds(end, server):
-                return None
-            if gate.mistake is not None:
-                raise gate.mistake
-            if gate.answer is None:
-                return None
-            if reliable and not long_reordering:
+            broken = self._broken(end, server)
+            if not broken and gate.answer is not None and reliable and not long_reordering:
                 self._bytes += len(gate.answer)
-                return gate.answer
+        if broken:
+            return broken
+        if gate.mistake is not None:
+            raise gate.mistake
+        if gate.answer is None:
+            return "handler failed"
+        if observer is not None:
+            observer.replied(request)
+        if reliable and not long_reordering:
+            return gate.answer
         if not reliable and rng.randrange(1000) < DROP_PER_MILLE:
-            return None
+            return "reply dropped"
         if long_reordering and rng.randrange(900) < REORDER_PER_900:
-            gate.wait(REORDER_MIN_MS + rng.randrange(1 + rng.randrange(REORDER_SPREAD_MS)))
+            ms = REORDER_MIN_MS + rng.randrange(1 + rng.randrange(REORDER_SPREAD_MS))
+            if observer is not None:
+                observer.held_back(request, ms)
+            gate.wait(ms)
         with self._mu:
-            if self._closed:
-                return None
-            self._bytes += len(gate.answer)
-        return gate.answer
+            closed = self._closed
+            if not closed:
+                self._bytes += len(gate.answer)
+        return "network closed" if closed else gate.answer
 
-    def _holds(self, end: ClientEnd, server: Server) -> bool:
-        """Whether a reply could still come back this way. Needs the lock."""
-        return not self._closed and end._enabled and self._servers.get(end._servername) is server
+    def _broken(self, end: ClientEnd, server: Server) -> Loss | None:
+        """Why no reply can come back this way any more; None if it still can. Needs the lock."""
+        if self._closed:
+            return "network closed"
+        if not end._enabled:
+            return "disabled"
+        return None if self._servers.get(end._servername) is server else "server gone"
 
     def _run(self, task: _Task) -> None:
         """Let an idle worker, or a new one, run a handler."""
@@ -267,7 +366,7 @@ class Network:
         if worker:
             worker.give(task)
         else:
-            _Worker(self._rest, task)
+            _Worker(self, task)
 
     def _rest(self, worker: _Worker) -> bool:
         """Take back a worker that has run its handler. False when the network is closed and the worker must end."""
@@ -281,14 +380,14 @@ class ClientEnd:
     """One end of a wire, for calls in one direction. Its state belongs to the network."""
 
     def __init__(self, endname: Hashable, network: Network) -> None:
-        self._endname = endname
+        self.endname = endname
         self._network = network
         self._enabled = False
         self._servername: Hashable = None
 
     def __repr__(self) -> str:
         state = "enabled" if self._enabled else "disabled"
-        return f"<ClientEnd {self._endname!r} to {self._servername!r}, {state}>"
+        return f"<ClientEnd {self.endname!r} to {self._servername!r}, {state}>"
 
     def Call(self, svcMeth: str, args: Any, reply: Any) -> bool:
         """Send `args` to the handler `svcMeth` ("Raft.AppendEntries") and fill in `reply`. Whether a reply arrived.
@@ -300,7 +399,7 @@ class ClientEnd:
                 raise LabrpcError(f"labrpc: a method is called by service and name, as in Raft.X, not {svcMeth!r}")
             if not dataclasses.is_dataclass(reply) or isinstance(reply, type):
                 raise LabrpcError(f"labrpc: the reply of {svcMeth} must be a dataclass instance, not {reply!r}")
-            answer = self.carry(svcMeth, type(args), labgob.encode(args), type(reply))
+            answer = self.carry(Request(self, svcMeth, type(args), labgob.encode(args), type(reply)))
             if answer is None:
                 return False
             labgob.fill(answer, reply)
@@ -309,13 +408,13 @@ class ClientEnd:
             raise
         return True
 
-    def carry(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
+    def carry(self, request: Request) -> bytes | None:
         """The way of a request that is encoded already; the encoded reply, or None if none arrived.
 
         This is what lies within a Call, for a harness whose callers are elsewhere. Raises LabrpcError on a mistake, and
         does not report it.
         """
-        return self._network._carry(self, svc_meth, args_type, request, reply_type)
+        return self._network._carry(request)
 
 
 class Service:
@@ -332,19 +431,21 @@ class Service:
     def __repr__(self) -> str:
         return f"<Service {self.name}: {sorted(self._handlers)}>"
 
-    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
-        """Run the handler that `svc_meth` names, in this thread; the encoded reply, or None if there will be none."""
-        name = svc_meth.rpartition(".")[2]
+    def dispatch(self, request: Request) -> bytes | None:
+        """Run the handler that the request names, in this thread; the encoded reply, or None if there will be none."""
+        name = request.method.rpartition(".")[2]
         if name not in self._handlers:
             raise LabrpcError(
-                f"labrpc.Service.dispatch(): unknown method {name} in {svc_meth}; "
+                f"labrpc.Service.dispatch(): unknown method {name} in {request.method}; "
                 f"expecting one of {sorted(self._handlers)}"
             )
         try:
-            args = labgob.decode(request, args_type)
+            args = labgob.decode(request.args, request.args_type)
         except labgob.LabgobError as e:
-            raise LabrpcError(f"labrpc: {svc_meth} was called with args that do not fit their own class: {e}") from None
-        reply = labgob.zero(reply_type)
+            raise LabrpcError(
+                f"labrpc: {request.method} was called with args that do not fit their own class: {e}"
+            ) from None
+        reply = labgob.zero(request.reply_type)
         self._handlers[name](args, reply)
         return labgob.encode(reply)
 
@@ -379,18 +480,18 @@ class Server:
         """The number of requests that reached this server, whatever became of the replies."""
         return self._count
 
-    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
-        """Let the service that `svc_meth` names run its handler, in this thread; what it answers."""
-        name = svc_meth.rpartition(".")[0]
+    def dispatch(self, request: Request) -> bytes | None:
+        """Let the service that the request names run its handler, in this thread; what it answers."""
+        name = request.method.rpartition(".")[0]
         with self._mu:
             self._count += 1
             service = self._services.get(name)
         if service is None:
             raise LabrpcError(
-                f"labrpc.Server.dispatch(): unknown service {name} in {svc_meth}; "
+                f"labrpc.Server.dispatch(): unknown service {name} in {request.method}; "
                 f"expecting one of {sorted(self._services)}"
             )
-        return service.dispatch(svc_meth, args_type, request, reply_type)
+        return service.dispatch(request)
 
 
 class _Gate:
@@ -416,7 +517,7 @@ class _Gate:
             self._lock.release()
 
 
-_Task = tuple[Server, str, type, bytes, type, _Gate]
+_Task = tuple[Server, Request, _Gate]
 
 
 IDLE_NAME = "labrpc handler"
@@ -425,33 +526,38 @@ IDLE_NAME = "labrpc handler"
 class _Worker(threading.Thread):
     """A thread that runs one handler at a time, and waits for the next instead of ending."""
 
-    def __init__(self, rest: Callable[[_Worker], bool], task: _Task) -> None:
+    def __init__(self, network: Network, task: _Task) -> None:
         super().__init__(name=IDLE_NAME, daemon=True)
-        self._rest = rest
+        self._network = network
         self._task: _Task | None = task
         self._given = threading.Lock()
         self.start()
 
     def give(self, task: _Task | None) -> None:
-        """Let the thread, which has been handed to `rest`, run another handler, or end."""
+        """Let the thread, which the network has taken back, run another handler, or end."""
         self._task = task
         self._given.release()
 
     def run(self) -> None:
         self._given.acquire()  # from now on it is free only when something has been given
+        observer = self._network._observer
         going = True
         while going and self._task is not None:
-            server, svc_meth, args_type, request, reply_type, gate = self._task
+            server, request, gate = self._task
             self._task = None
+            if observer is not None:
+                observer.began(request)
             try:
-                gate.answer = server.dispatch(svc_meth, args_type, request, reply_type)
+                gate.answer = server.dispatch(request)
             except LabrpcError as e:
                 gate.mistake = e
             except (Exception, SystemExit) as e:  # nothing else is the handler's: it ends a test, or a world
-                self.name = f"RPC handler {svc_meth}"
+                self.name = f"RPC handler {request.method}"
                 _report(e)
                 self.name = IDLE_NAME
-            going = self._rest(self)  # before the answer is out, so that the caller's next call finds a worker
+            if observer is not None:
+                observer.ended(request, gate.answer)
+            going = self._network._rest(self)  # before the answer is out, so that the caller's next call finds a worker
             gate.open()
             if going:
                 self._given.acquire()

@@ -29,6 +29,8 @@ them still end. Those that run then are reported (LeakWarning, at their own line
 Everything random here comes from `random.Random(f"{seed}:network")` and `random.Random(f"{seed}:config")`; test stories
 draw from the latter, as `cfg.rng`. Times are in seconds, except where a name says ms.
 
+A Trial may have an Observer, which is told of every message, save, answer, verb and check; without one nothing is done.
+
 Differences from Go's config: `with` in place of `defer cleanup()`; applier and RPC errors fail the test instead of
 ending the process; facts after each message; a Kill that never returns is waited for as long as it may be on its way,
 and no longer.
@@ -38,6 +40,7 @@ from __future__ import annotations
 
 import collections
 import ctypes
+import functools
 import io
 import random
 import string
@@ -48,7 +51,7 @@ import types
 import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Protocol, Self, cast
 
 import labgob
 import labrpc
@@ -101,16 +104,61 @@ class Figures:
         return f"{self.seconds:4.1f}  {self.servers} {self.rpcs:4d} {self.bytes:7d} {self.commands:4d}"
 
 
+class Observer(labrpc.Observer, Protocol):
+    """Somebody who is told of everything that happens in a trial.
+
+    As with labrpc.Observer, a method is called in the thread in which the thing happens, must return soon and must call
+    nothing of the trial. `incarnation` counts the starts of a server, from 1. An incarnation that has crashed may go on
+    for a while, and what it does is told too.
+    """
+
+    def began_trial(self, servers: int) -> None:
+        """So many servers are about to be started."""
+
+    def ended_trial(self) -> None:
+        """Clean-up begins: all that follows comes from servers that are being killed."""
+
+    def started(self, server: int, incarnation: int, endnames: list[str]) -> None:
+        """Make is about to be called, with these ends; `endnames[j]` leads to server j."""
+
+    def crashed(self, server: int) -> None:
+        """The server is about to be cut off, and what it had saved by then to be put by."""
+
+    def connected(self, server: int, yes: bool) -> None: ...
+
+    def saved(self, server: int, incarnation: int, state: bytes, snapshot: bytes) -> None:
+        """This is what is saved now."""
+
+    def applied(self, server: int, incarnation: int, message: ApplyMsg) -> None:
+        """The service took a message from applyCh."""
+
+    def made_snapshot(self, server: int, incarnation: int, index: int, snapshot: bytes) -> None:
+        """The service is about to hand Raft.Snapshot a snapshot."""
+
+    def asked(self, server: int, incarnation: int) -> None:
+        """GetState is about to be called."""
+
+    def said(self, server: int, incarnation: int, state: Any) -> None:
+        """What GetState returned: (term, leads) unless the solution is wrong."""
+
+    def took(self, server: int, incarnation: int, command: Any, answer: Any) -> None:
+        """What Start returned: (index, term, leads) unless the solution is wrong."""
+
+    def noted(self, event: str) -> None:
+        """A line of the trial's log: a verb, or a check with what it saw."""
+
+
 class Trial:
     """One run of one lab test.
 
     `make` is the solution's Make; `seed` names the random streams; `out` receives the lab's lines, without newlines.
     """
 
-    def __init__(self, make: MakeRaft, seed: str, out: Callable[[str], None]) -> None:
+    def __init__(self, make: MakeRaft, seed: str, out: Callable[[str], None], observer: Observer | None = None) -> None:
         self.make = make
         self.seed = seed
         self.out = out
+        self.observer = observer
         self.figures: Figures | None = None  # of the last `end`, or of the clean-up if the test did not get there
         self.events: list[str] = []  # every verb with its time, for the log of a failure
         self.leaked: list[threading.Thread] = []  # threads that could not be ended
@@ -159,7 +207,8 @@ class Config:
 
         self.n = n
         self.rng = random.Random(f"{trial.seed}:config")
-        self.net = labrpc.MakeNetwork(random.Random(f"{trial.seed}:network"))
+        self._observer = trial.observer
+        self.net = labrpc.MakeNetwork(random.Random(f"{trial.seed}:network"), trial.observer)
         self.connected = [False] * n
 
         self._mu = threading.Lock()  # guards the five lists below and maxIndex
@@ -168,11 +217,14 @@ class Config:
         self._endnames: list[list[str]] = [[] for _ in range(n)]  # fresh at each start, so a dead instance cannot send
         self._logs: list[dict[int, Any]] = [{} for _ in range(n)]  # what each server has applied: index to command
         self._lastApplied = [0] * n
+        self._incarnations = [0] * n  # how often each server was started
         self.maxIndex = 0  # the highest index that any server ever applied
         self._channels: list[ApplyCh] = []
         self._appliers: list[threading.Thread] = []
 
         self._begun: tuple[float, int, int, int] | None = None
+        if self._observer is not None:
+            self._observer.began_trial(n)
         try:
             self.setunreliable(unreliable)
             self.net.LongDelays(True)
@@ -238,6 +290,8 @@ class Config:
 
     def _note(self, event: str) -> None:
         self._trial.events.append(f"{self.seconds():8.3f} s  {event[:MAX_NOTE]}")
+        if self._observer is not None:
+            self._observer.noted(event)
 
     def sleep(self, seconds: float) -> None:
         """Pause, as verbs and stories do; what a background thread finds meanwhile is raised at once."""
@@ -287,10 +341,16 @@ class Config:
             ends.append(self.net.MakeEnd(endname))
             self.net.Connect(endname, j)
 
+        self._incarnations[i] += 1
+        incarnation = self._incarnations[i]
+        saves = None
+        if self._observer is not None:
+            self._observer.started(i, incarnation, self._endnames[i])
+            saves = functools.partial(self._observer.saved, i, incarnation)
         with self._mu:
             self._lastApplied[i] = 0
             saved = self._saved[i]
-            persister = saved.Copy() if saved else Persister()
+            persister = saved.Copy(saves) if saved else Persister(saves)
             self._saved[i] = persister
             # As a service does at boot: go on from the snapshot. The first command must then be the one after it.
             error = self._ingestSnap(i, persister.ReadSnapshot(), None) if persister.SnapshotSize() else ""
@@ -303,19 +363,26 @@ class Config:
         for method in ("GetState", "Start", "Kill"):
             if not callable(getattr(rf, method, None)):
                 raise LabFailure(f"Make must return a Raft with a method {method}", f"it returned {rf!r}")
+        service = self._trial.service(rf)
+        if self._observer is not None:
+            rf = cast(Raft, _Watched(rf, i, incarnation, self._observer))
         with self._mu:
             self.rafts[i] = rf
-        applier = threading.Thread(target=self._applier, args=(i, applyCh), name=f"applier of server {i}", daemon=True)
+        applier = threading.Thread(
+            target=self._applier, args=(i, incarnation, applyCh), name=f"applier of server {i}", daemon=True
+        )
         self._appliers.append(applier)
         applier.start()
 
         server = labrpc.MakeServer()
-        server.AddService(self._trial.service(rf))
+        server.AddService(service)
         self.net.AddServer(i, server)
         self._note(f"start {i}")
 
     def crash1(self, i: int) -> None:
         """Shut server i down, keeping what it had saved by this instant."""
+        if self._observer is not None and self.rafts[i]:
+            self._observer.crashed(i)
         self._cut(i)
         # Before the state is copied: else a handler could save in the superseded persister, and still answer.
         self.net.DeleteServer(i)
@@ -341,6 +408,8 @@ class Config:
     def connect(self, i: int) -> None:
         """Attach server i to the network: wires to and from every server that is attached, itself included."""
         self._note(f"connect {i}")
+        if self._observer is not None:
+            self._observer.connected(i, True)
         self.connected[i] = True
         for j in range(self.n):
             if self.connected[j]:
@@ -350,6 +419,8 @@ class Config:
     def disconnect(self, i: int) -> None:
         """Cut all wires to and from server i."""
         self._note(f"disconnect {i}")
+        if self._observer is not None:
+            self._observer.connected(i, False)
         self._cut(i)
 
     def _cut(self, i: int) -> None:
@@ -375,6 +446,8 @@ class Config:
         if self._finished:
             return
         self._finished = True
+        if self._observer is not None:
+            self._observer.ended_trial()
         self._take_figures()
         kills = [self._start_kill(i, rf) for i, rf in enumerate(self.rafts) if rf]
         self.net.Cleanup()
@@ -602,9 +675,9 @@ class Config:
         self.maxIndex = max(self.maxIndex, m.CommandIndex)
         return error, previous
 
-    def _applier_plain(self, i: int, applyCh: ApplyCh) -> None:
+    def _applier_plain(self, i: int, incarnation: int, applyCh: ApplyCh) -> None:
         """The service of parts 2A to 2C: take every message, and check the commands."""
-        while (m := self._receive(i, applyCh)) is not None:
+        while (m := self._receive(i, incarnation, applyCh)) is not None:
             if m.CommandValid:
                 with self._mu:
                     error, previous = self._checkLogs(i, m)
@@ -612,13 +685,13 @@ class Config:
                     error = f"server {i} apply out of order {m.CommandIndex}"
                 self._apply_error(error)
 
-    def _applierSnap(self, i: int, applyCh: ApplyCh) -> None:
+    def _applierSnap(self, i: int, incarnation: int, applyCh: ApplyCh) -> None:
         """The service of part 2D: make a snapshot every 10 commands, and take those that the Raft delivers."""
         with self._mu:
             rf = cast(SnapshotRaft, self.rafts[i])
         if rf is None:
             return  # crashed already
-        while (m := self._receive(i, applyCh)) is not None:
+        while (m := self._receive(i, incarnation, applyCh)) is not None:
             error = ""
             if m.SnapshotValid:
                 # Up to 2022 the lab asked first; a Raft of a later edition has no such method.
@@ -643,14 +716,18 @@ class Config:
                     e.Encode(m.CommandIndex)
                     with self._mu:
                         e.Encode([self._logs[i].get(j) for j in range(m.CommandIndex + 1)])
+                    if self._observer is not None:
+                        self._observer.made_snapshot(i, incarnation, m.CommandIndex, w.getvalue())
                     rf.Snapshot(m.CommandIndex, w.getvalue())
             self._apply_error(error)
 
-    def _receive(self, i: int, applyCh: ApplyCh) -> ApplyMsg | None:
+    def _receive(self, i: int, incarnation: int, applyCh: ApplyCh) -> ApplyMsg | None:
         m: Any = applyCh.get()
         if m is not None and not (hasattr(m, "CommandValid") and hasattr(m, "SnapshotValid")):
             self._fail_later(LabFailure("what is put on applyCh must be an ApplyMsg", f"server {i} put {m!r}"))
             return ApplyMsg()
+        if m is not None and self._observer is not None:
+            self._observer.applied(i, incarnation, m)
         return cast("ApplyMsg | None", m)
 
     def _apply_error(self, error: str) -> None:
@@ -721,6 +798,29 @@ class Config:
     def randstring(self, n: int) -> str:
         """n random characters."""
         return "".join(self.rng.choices(string.ascii_letters + string.digits + "-_", k=n))
+
+
+class _Watched:
+    """A Raft whose answers an observer is told."""
+
+    def __init__(self, rf: Raft, server: int, incarnation: int, observer: Observer) -> None:
+        self._rf = rf
+        self._who = server, incarnation
+        self._observer = observer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rf, name)
+
+    def GetState(self) -> Any:
+        self._observer.asked(*self._who)
+        state = self._rf.GetState()
+        self._observer.said(*self._who, state)
+        return state
+
+    def Start(self, command: Any) -> Any:
+        answer = self._rf.Start(command)
+        self._observer.took(*self._who, command, answer)
+        return answer
 
 
 def _equal(a: Any, b: Any) -> bool:

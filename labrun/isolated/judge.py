@@ -563,8 +563,9 @@ class Player:
     def _carry(self, call: frames.Call, passenger: _Passenger) -> None:
         answer: frames.Frame
         try:
-            classes = cast(type, passenger)
-            answer = frames.Done(call.id, self._peers[call.end].carry(call.svc_meth, classes, call.request, classes))
+            end, classes = self._peers[call.end], cast(type, passenger)
+            request = labrpc.Request(end, call.svc_meth, classes, call.request, classes)
+            answer = frames.Done(call.id, end.carry(request))
         except labrpc.LabrpcError as e:
             answer = frames.Mistake(call.id, shown(str(e), 5 * frames.MAX_TEXT))
         try:
@@ -688,5 +689,5 @@ class _Service(labrpc.Service):
     def __repr__(self) -> str:
         return f"<Service {self.name} of server {self._player.me}>"
 
-    def dispatch(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
-        return self._player.handle(svc_meth, cast(_Passenger, args_type), request)
+    def dispatch(self, request: labrpc.Request) -> bytes | None:
+        return self._player.handle(request.method, cast(_Passenger, request.args_type), request.args)

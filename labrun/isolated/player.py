@@ -172,8 +172,8 @@ class Player:
         try:
             args_type = self._class(question.svc_meth, question.args_type)
             reply_type = self._class(question.svc_meth, question.reply_type)
-            reply = self._service.dispatch(question.svc_meth, args_type, question.request, reply_type)
-            self.send(frames.Done(question.id, reply))
+            request = labrpc.Request(_NO_END, question.svc_meth, args_type, question.request, reply_type)
+            self.send(frames.Done(question.id, self._service.dispatch(request)))
         except labrpc.LabrpcError as e:
             self.send(frames.Mistake(question.id, shown(str(e), 5 * frames.MAX_TEXT)))
         except BaseException as e:
@@ -260,6 +260,9 @@ class Player:
             self.send(frames.Leak(shown(names[0]), len(names), shown(place)))
 
 
+_NO_END: Any = None  # where a request came from is the judge's business
+
+
 # --- what the server gets ------------------------------------------------------------------------------------------
 
 
@@ -271,10 +274,10 @@ class _End(labrpc.ClientEnd):
     def __repr__(self) -> str:
         return f"<ClientEnd to server {self._number}>"
 
-    def carry(self, svc_meth: str, args_type: type, request: bytes, reply_type: type) -> bytes | None:
-        classes = _class_name(args_type), _class_name(reply_type)
+    def carry(self, request: labrpc.Request) -> bytes | None:
+        classes = _class_name(request.args_type), _class_name(request.reply_type)
         answer = self._player.ask(
-            lambda number: frames.Call(number, self._number, svc_meth, classes[0], request, classes[1])
+            lambda number: frames.Call(number, self._number, request.method, classes[0], request.args, classes[1])
         )
         if isinstance(answer, frames.Mistake):
             raise labrpc.LabrpcError(answer.text)
