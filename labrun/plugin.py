@@ -20,6 +20,7 @@ import inspect
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labrun import HOME, TESTS, settings
+from labrun.paper import PaperBroken, Watch
 from labrun.real import RealTrial, exit_refused
 from labrun.record import NodeId, Record, cause_of, message_of
 from labrun.report import Report, ReportError, cut
@@ -240,9 +242,10 @@ class LabItem:
                 self._out,
                 schedule=s.schedule,
                 race_share=s.race_share if s.race else None,
+                paper=s.paper,
             )
         else:
-            self.running = RealTrial(s.solution, self.node.test, seed, self._out)
+            self.running = RealTrial(s.solution, self.node.test, seed, self._out, self._watch())
 
     def run(self) -> None:
         if isinstance(self.running, VirtualTrial):
@@ -251,9 +254,17 @@ class LabItem:
             function, arguments = self._item.obj, inspect.signature(self._item.obj).parameters
             others = {name: self._item.funcargs[name] for name in arguments if name != FIXTURE}
             self.running.run(lambda make_config: function(**{FIXTURE: make_config}, **others))
+            if self.running.watch:
+                self.running.watch.check()
+        for line in self.running.watch.lines() if self.running.watch else []:
+            self._out(f"  paper: {line}")
+
+    def _watch(self) -> Watch | None:
+        return Watch(self.node.part, time.monotonic, virtual=False) if self.settings.paper else None
 
     def forget(self) -> None:
         """pytest keeps its items, and with these they would keep every server of the run."""
+        self.running.watch = None
         if self.running.trial:
             self.settings.leaked += self.running.trial.leaked
             self.running.trial = None
@@ -297,10 +308,12 @@ def pytest_runtest_makereport(
         if report.when == "call":
             record = report.lab = run.record(report, call.excinfo)  # type: ignore[attr-defined]
             if report.failed:
-                if call.excinfo and isinstance(call.excinfo.value, RaceFound):
+                if call.excinfo and isinstance(call.excinfo.value, (RaceFound, PaperBroken)):
                     report.longrepr = str(call.excinfo.value)  # no line of the harness says more
                 if isinstance(run.running, VirtualTrial) and run.running.races:
                     report.sections.insert(0, ("data races", _races(run.running.races)))
+                if run.running.watch and run.running.watch.lines():
+                    report.sections.insert(0, ("the paper's rules", "\n".join(run.running.watch.lines())))
                 if run.running.trial:
                     report.sections.insert(0, ("the test so far", "\n".join(run.running.trial.events)))
                 report.sections.append(("repeat with", record.repeat))

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from labrun import HARNESS, solution
 from labrun.integrity import Snapshot, check_unchanged
+from labrun.paper import Watch
 from labrun.settings import Seeds
 from raft.config import Config, LabFailure, Trial
 
@@ -27,11 +28,14 @@ __tracebackhide__ = True
 class RealTrial:
     """A trial of a lab test; `out` receives the lab's lines."""
 
-    def __init__(self, what: solution.Solution, test: str, seed: int, out: Callable[[str], None]) -> None:
+    def __init__(
+        self, what: solution.Solution, test: str, seed: int, out: Callable[[str], None], watch: Watch | None = None
+    ) -> None:
         self.solution = what
         self.test = test
         self.seed = seed
         self.out = out
+        self.watch = watch
         self.trial: Trial | None = None  # once the test has made its servers
         self._context = contextlib.ExitStack()
 
@@ -47,7 +51,8 @@ class RealTrial:
 
     def _make_config(self, *args: Any, **kwargs: Any) -> Config:
         module = self._context.enter_context(solution.loaded(self.solution))
-        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), self.out)
+        observer = self.watch.observer if self.watch else None
+        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), self.out, observer)
         return self.trial.make_config(*args, **kwargs)
 
 

@@ -44,6 +44,7 @@ Cause = Literal[
     "",  # it has passed
     "lab",  # a check of the lab's tests does not hold
     "died",  # an exception in the solution: in a thread, a handler, or in what the harness called
+    "paper",  # a rule of the paper, with --paper
     "race",  # two accesses that nothing orders
     "deadlock",  # every thread waits, in virtual time
     "spin",  # a thread computes and never gives way, in virtual time

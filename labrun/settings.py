@@ -106,6 +106,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "in virtual time, whether the next thread is drawn evenly ('random') or has priority ('pct') "
         "(default: random)",
     },
+    "--paper": {
+        **FLAG,
+        "help": "also fail a test in which a rule of the Raft paper is broken, as its messages show",
+    },
     "--report": {"metavar": "DIR", "help": "write results.json and the log of each failing trial into DIR"},
 }
 
@@ -183,6 +187,7 @@ class Settings:
     schedule: Schedule
     race: bool
     race_share: float
+    paper: bool  # a broken rule of the paper fails the test
     isolate: bool  # real time, each server in a process of its own
     taken: list[str]  # options that another plugin or a conftest.py has under the same name
     repeatable: list[str]  # the words of the command line that a repeat needs besides, such as --raft
@@ -233,6 +238,11 @@ def _read(config: pytest.Config) -> Settings:
     isolate = bool(given(config, "--isolate"))
     if isolate and sim:
         raise pytest.UsageError("--isolate runs in real time: give it without --sim, --sim-check and --race")
+    if isolate and given(config, "--paper"):
+        raise pytest.UsageError(
+            "--paper reads messages by their classes, which the judge of isolated servers never has: "
+            "give it with --sim, --race or on real threads"
+        )
     if isolate and os.name != "posix":
         raise pytest.UsageError("--isolate starts processes as POSIX systems have it: use --sim, or real threads")
     seeds = _seeds(config)
@@ -249,6 +259,7 @@ def _read(config: pytest.Config) -> Settings:
         schedule=given(config, "--schedule") or "random",
         race=race,
         race_share=RACE_SHARE if share is None else share,
+        paper=bool(given(config, "--paper")),
         isolate=isolate,
         taken=config.stash.get(_TAKEN, []),
         repeatable=["--raft", raft] if raft else [],
@@ -324,6 +335,8 @@ def repeat_command(config: pytest.Config, settings: Settings, node: NodeId) -> s
         command += ["--sim-check"]
     elif settings.sim and not settings.race:
         command += ["--sim"]
+    if settings.paper:
+        command += ["--paper"]
     if settings.schedule != "random":
         command += ["--schedule", settings.schedule]
     if at_least_one(config.getini("trials") or "1") != 1:

@@ -18,6 +18,7 @@ from typing import Any
 
 from labrun import HARNESS, HOME, LAB
 from labrun.integrity import Snapshot, check_unchanged
+from labrun.paper import Watch
 from labrun.settings import Seeds
 from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
@@ -63,6 +64,7 @@ class VirtualTrial:
         *,
         schedule: Schedule = "random",
         race_share: float | None = None,
+        paper: bool = False,
     ) -> None:
         self.solution = solution
         self.file = file
@@ -72,6 +74,8 @@ class VirtualTrial:
         self.trial: Trial | None = None  # once the test has made its servers
         self.events: list[Event] = []
         self.races: list[Race] = []
+        self.watch: Watch | None = None  # with `paper`
+        self._paper = paper
         self._schedule: Schedule = schedule
         self._race_share = race_share
 
@@ -91,12 +95,16 @@ class VirtualTrial:
         )
 
         harness = Snapshot([])
+        if self._paper:
+            self.watch = Watch(self.test[-2:], world.now, virtual=True)
 
         def make_config(*args: Any, **kwargs: Any) -> Config:
             nonlocal harness
             harness = Snapshot(map(world.import_module, HARNESS))
             make = _load(world, self.solution).Make
-            self.trial = world.import_module("raft.config").Trial(make, Seeds.streams(self.seed, self.test), self.out)
+            self.trial = world.import_module("raft.config").Trial(
+                make, Seeds.streams(self.seed, self.test), self.out, self.watch.observer if self.watch else None
+            )
             return self.trial.make_config(*args, **kwargs)
 
         path = sys.path[:]
@@ -125,6 +133,8 @@ class VirtualTrial:
                 self.check_repeatable()
         if self.races:
             raise RaceFound(self.races)
+        if self.watch:
+            self.watch.check()
 
     def _is_solutions(self, path: str) -> bool:
         """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""

@@ -187,7 +187,7 @@ class Trial:
     def places(self, threads: Collection[threading.Thread]) -> list[str]:
         """Where the threads of the solution are, for the log of a failure; here, they are among `threads`."""
         stacks = Stacks(threads)
-        return [f"{thread.name}: {stacks.where(thread)}" for thread in threads]
+        return [f"{thread.name}: {stacks.where(thread)}" for thread in threads if not stacks.is_idle(thread)]
 
     def close(self) -> None:
         """The test is over, every Kill has been asked for and the network has ended: end what `make` has started."""

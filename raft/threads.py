@@ -47,12 +47,16 @@ class Stacks:
         self._frames = {t: _inwards(frames.get(t.ident or 0)) for t in threads}
 
     def place(self, thread: threading.Thread) -> Place | None:
-        """The innermost line that is not the standard library's or the network's; None if the thread has ended."""
+        """The innermost line of the program, or of the library if it has none there; None if the thread has ended."""
         frames = self._frames[thread]
         if not frames:
             return None
-        frame = next((f for f in frames if not f.f_code.co_filename.startswith(_WAITING)), frames[-1])
+        frame = next(filter(_is_of_program, frames), frames[0])
         return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
+
+    def is_idle(self, thread: threading.Thread) -> bool:
+        """Whether no line of the program is on its stack, as with a thread of the network that waits for work."""
+        return not any(map(_is_of_program, self._frames[thread]))
 
     def where(self, thread: threading.Thread) -> str:
         """Where a thread is and, if it waits for a lock, which one, and which of the threads holds it."""
@@ -81,6 +85,12 @@ class Stacks:
     def _holders(self) -> dict[int, threading.Thread]:
         """By the id of a lock, the thread that holds it by `with`."""
         return {id(lock): thread for thread, frames in self._frames.items() for lock in _held(frames)}
+
+
+def _is_of_program(frame: FrameType) -> bool:
+    """Not the standard library's, the network's, or a module's that hides its frames, as the harness's do."""
+    hidden = frame.f_globals.get("__tracebackhide__")
+    return not hidden and not frame.f_code.co_filename.startswith(_WAITING)
 
 
 def _held(frames: list[FrameType]) -> Iterator[Any]:

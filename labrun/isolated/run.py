@@ -12,6 +12,7 @@ from typing import Any
 
 from labrun.isolated.judge import IsolatedTrial
 from labrun.isolated.launcher import Launcher
+from labrun.paper import Watch
 from labrun.settings import Seeds
 from labrun.solution import Solution
 from raft.config import Config
@@ -41,6 +42,7 @@ class IsolatedRun:
         self.test = test
         self.seed = seed
         self.out = out
+        self.watch: Watch | None = None  # the judge knows no message's class, so the paper's rules have nothing to read
         self.trial: IsolatedTrial | None = None  # once the test has made its servers
         self._context = contextlib.ExitStack()
 

@@ -1,0 +1,53 @@
+"""`--paper`: a trial that breaks a rule of the Raft paper fails, seen on the wire (labwatch.paper has the rules).
+
+A Watch listens to one trial, in whichever way it runs, and keeps no events. `check` raises PaperBroken, once the test
+itself has passed; what the lab's own checks found comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labwatch import Broken, Journal, Monitor
+
+__all__ = ["PaperBroken", "Watch"]
+
+__tracebackhide__ = True
+
+DURABLE = ("2C", "2D")  # the parts that ask for saving before answering
+
+
+class PaperBroken(Exception):
+    """The lab's checks have passed, but the paper forbids what the solution did."""
+
+    cause = "paper"
+
+    def __init__(self, broken: list[Broken]) -> None:
+        super().__init__(broken[0].message)
+        self.broken = broken
+
+
+class Watch:
+    """The paper's rules over one trial. `observer` is for its raft.config.Trial; `clock` gives its time in s."""
+
+    def __init__(self, part: str, clock: Callable[[], float], *, virtual: bool) -> None:
+        self.observer = Journal(clock, limit=0)
+        self._monitor = Monitor(durable=part in DURABLE, virtual=virtual)
+        self.observer.listen(self._monitor.see, self._monitor.kinds)
+
+    @property
+    def broken(self) -> list[Broken]:
+        return self._monitor.broken
+
+    def lines(self) -> list[str]:
+        """What is to be said besides: each broken rule, hints, and what was not judged and why."""
+        said = [f"broken: {broken.message} (at {broken.time:.3f} s)" for broken in self.broken]
+        said += [f"hint: {hint}" for hint in self._monitor.hints]
+        return said + [f"not checked: {what}" for what in self._monitor.unchecked]
+
+    def check(self) -> None:
+        """Raises PaperBroken; and RuntimeError for a defect of the watching itself."""
+        if self.observer.failures:
+            raise RuntimeError("the paper's rules could not be judged: please report") from self.observer.failures[0]
+        if self.broken:
+            raise PaperBroken(self.broken)
