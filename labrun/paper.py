@@ -43,7 +43,7 @@ class Watch:
         """What is to be said besides: each broken rule, hints, and what was not judged and why."""
         said = [f"broken: {broken.message} (at {broken.time:.3f} s)" for broken in self.broken]
         said += [f"hint: {hint}" for hint in self._monitor.hints]
-        return said + [f"not checked: {what}" for what in self._monitor.unchecked]
+        return [*said, *self._monitor.unchecked]
 
     def check(self) -> None:
         """Raises PaperBroken; and RuntimeError for a defect of the watching itself."""
