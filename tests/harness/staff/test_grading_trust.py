@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from test_labgrade import grades_of
 
 from conftest import REPOSITORY
+from labgrade import batch
 from labgrade.__main__ import main
+from labgrade.protocol import Run
+from labrun.record import Record
 
 STYLES = REPOSITORY / "tests/harness/staff/styles"
 
@@ -200,3 +204,72 @@ def test_no_cheat_has_more_than_a_server_that_always_leads(tmp_path: Path) -> No
         "repeat with: pytest -m 2A -k TestReElection2A --raft shares_a_global.py --isolate" in story["TestReElection2A"]
     )
     assert [p for p in (out / "shares_a_global/logs").iterdir() if p.name.startswith("isolated-")]
+
+
+@pytest.fixture
+def one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortest test of the lab alone."""
+    monkeypatch.setattr(batch, "_collect", lambda grading: ["TestInitialElection2A"])
+
+
+def on_a_busy_machine(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the first isolated trials say that the machine was too busy, whatever they found."""
+    new_records = Run.new_records
+    left = [times]
+
+    def busy(self: Run) -> Iterator[Record]:
+        for record in new_records(self):
+            if record.mode == "isolated" and left[0]:
+                left[0] -= 1
+                record = record.changed(outcome="failed", cause="load", message="the machine was too busy to judge")
+            yield record
+
+    monkeypatch.setattr(Run, "new_records", busy)
+
+
+@pytest.mark.usefixtures("one_test")
+def test_a_busy_machine_costs_no_points_and_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ann.py").write_text((STYLES / "ticker.py").read_text())
+    how = [str(tmp_path / "ann.py"), "--sim", "--trials", "1", "--confirm", "1", "--seed", "5"]
+    on_a_busy_machine(monkeypatch, 2)
+    assert main(["grade", *how, "--out", str(tmp_path / "out")]) == 0
+    assert grades_of(tmp_path / "out")["ann"]["score"] == 10
+    assert "2 isolated trials were run again, as the machine was too busy to judge" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("one_test")
+def test_what_could_not_be_judged_is_run_by_the_same_command_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ann.py").write_text((STYLES / "ticker.py").read_text())
+    how = [str(tmp_path / "ann.py"), "--sim", "--trials", "1", "--confirm", "1", "--seed", "5"]
+    monkeypatch.setattr(batch, "AGAIN", 1)
+    with monkeypatch.context() as patch:
+        on_a_busy_machine(patch, 100)
+        assert main(["grade", *how, "--out", str(tmp_path / "out")]) == 0
+    ann = grades_of(tmp_path / "out")["ann"]
+    assert ann["score"] == 0
+    assert ann["look"] == [
+        "TestInitialElection2A: 1 isolated trials have no record: the machine was too busy to judge; the same command "
+        "runs them again"
+    ]
+    assert main(["grade", *how, "--out", str(tmp_path / "out")]) == 0
+    assert grades_of(tmp_path / "out")["ann"]["score"] == 10
+
+
+@pytest.mark.usefixtures("one_test")
+def test_points_without_isolated_trials_come_with_a_warning_and_suspicious_passes_are_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaks = "\nimport threading\nmade = Make\ndef Make(*a):\n    threading.Thread(target=wait).start()\n    return made(*a)\n"
+    waits = "def wait():\n    import time\n    while True:\n        time.sleep(0.05)\n"
+    (tmp_path / "ann.py").write_text((STYLES / "ticker.py").read_text() + leaks + waits)
+    how = [str(tmp_path / "ann.py"), "--sim", "--trials", "1", "--confirm", "0", "--seed", "5"]
+    assert main(["grade", *how, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "WARNING: no isolated trials (--confirm 0): these points come from processes in which the submission" in said
+    assert "look at:\n  ann: TestInitialElection2A: LeakWarning: thread 'Thread-" in said
+    (mark,) = grades_of(tmp_path / "out")["ann"]["look"]
+    assert mark.endswith("(in 1 trials that passed)")
