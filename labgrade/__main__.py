@@ -1,4 +1,4 @@
-"""`python -m labgrade`: grade submissions, prove the harness on its gallery of broken Rafts, hand out the lab.
+"""`python -m labgrade`: grade submissions, explain a grade, prove the harness on its broken Rafts, hand out the lab.
 
 Each subcommand says with --help what it takes. Exit status: 0 done, 1 the gallery was not caught as it should be, 2 a
 mistake in what was asked for, 130 stopped by Ctrl-C.
@@ -18,9 +18,10 @@ from typing import Any, get_args
 from _pytest.mark.expression import Expression
 
 from labgrade import gallery, grades, policy
-from labgrade.batch import Batch, known_seed, submissions_of
+from labgrade.batch import STAGES, Batch, known_seed, look
 from labgrade.handout import HandoutError, handout
 from labgrade.policy import Grading, GradingError
+from labgrade.sandbox import Kind
 from labrun.settings import PARTS
 
 DEFAULTS = Grading()
@@ -42,22 +43,35 @@ def _parser() -> argparse.ArgumentParser:
 
     grade = commands.add_parser("grade", help="grade submissions", description="Grade submissions into a folder.")
     grade.set_defaults(run=_grade)
-    grade.add_argument("submissions", nargs="+", metavar="SUBMISSION", help="a file, or a folder as pytest's --raft")
+    grade.add_argument("submissions", nargs="+", metavar="SUBMISSION", help="a file, a folder, a zip or a tar")
     grade.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="DIR",
-        help="where results go; the same grading started again goes on there",
+        help="where results go; given again it goes on there, with late or changed submissions and more trials",
     )
     grade.add_argument("--policy", type=Path, metavar="FILE", help="a TOML file with a table [tool.labgrade]")
     _add_common(grade, mode="real")
     add = grade.add_argument
+    add("--only", action="append", default=[], metavar="NAME", help="grade this one of them; may be given again")
+    add("--confirm", type=_at_least_zero, metavar="K", help=f"isolated trials, which give points ({DEFAULTS.confirm})")
+    add("--sandbox", choices=get_args(Kind), help=f"around what runs a submission ({DEFAULTS.sandbox})")
     add("--timeout", type=float, metavar="S", help="for one trial: real seconds, or virtual, the processor's")
     add("--memory", type=_at_least_one, metavar="MB", help=f"for one process ({DEFAULTS.memory})")
     add("--rule", choices=get_args(policy.Rule), help=f"points only if all trials pass, or by share ({DEFAULTS.rule})")
     add("--points", action="append", type=_points, metavar="TEST=P", help=f"({policy.POINTS:g} a test)")
     add("--give-up", type=int, metavar="K", help=f"after K costly failures of a test ({DEFAULTS.give_up}; 0: never)")
+
+    tell = commands.add_parser(
+        "explain",
+        help="say what a student is to be told",
+        description="Print what a submission's grade comes from.",
+    )
+    tell.set_defaults(run=_explain)
+    tell.add_argument("out", type=Path, metavar="OUT", help="the folder of the grading")
+    tell.add_argument("name", metavar="NAME", help="the submission's, as in grades.csv")
+    tell.add_argument("test", nargs="?", default="", metavar="TEST", help="this test alone, with its log")
 
     show = commands.add_parser(
         "gallery",
@@ -95,6 +109,10 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
+def _at_least_zero(text: str) -> int:
+    return 0 if text == "0" else _at_least_one(text)
+
+
 def _points(text: str) -> tuple[str, float]:
     test, _, points = text.partition("=")
     try:
@@ -117,7 +135,7 @@ def _gallery(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up")
+    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up", "confirm", "sandbox")
     given: dict[str, Any] = {name: getattr(options, name) for name in names}
     given["points"] = dict(options.points) if options.points else None
     grading = policy.read(options.policy, **given)
@@ -125,20 +143,29 @@ def _grade(options: argparse.Namespace) -> int:
         seed = known_seed(options.out)
         given["seed"] = random.SystemRandom().randrange(1, 2**31) if seed is None else seed
         grading = policy.read(options.policy, **given)
-    submissions = submissions_of(options.submissions)
-    batch = Batch(submissions, grading, options.out.absolute())
-    batch.prepare()
-    unknown = grading.points.keys() - set(batch.test_names())
-    if unknown:
-        raise GradingError(f"points: there is no test {min(unknown)} among {', '.join(batch.test_names())}")
-    if run(batch, options.processes):
-        print(f"stopped. The same command goes on with what is left (--out {options.out})", file=sys.stderr)
-        return 130
-    results = [grades.grade(batch, submission) for submission in submissions]
-    grades.write(batch, results)
+    out = options.out.absolute()
+    batch = Batch(look(options.submissions, out, options.only), grading, out)
+    try:
+        batch.prepare()
+        unknown = grading.points.keys() - set(batch.tests)
+        if unknown:
+            raise GradingError(f"points: there is no test {min(unknown)} among {', '.join(batch.tests)}")
+        print(*batch.news, sep="\n", flush=True)
+        stopped = run(batch, options.processes)
+        if stopped:
+            print(f"stopped. The same command goes on with what is left (--out {options.out})", file=sys.stderr)
+            return 130
+        results = grades.write(batch)
+    finally:
+        batch.close()
     print(f"{len(results)} submissions, {grading.trials} trials from seed {grading.seed} on, {grading.mode}:")
-    print("\n".join(grades.closing_table(results)))
+    print("\n".join(grades.closing_table(results, grading)))
     print(f"in {options.out}: grades.csv, grades.json, and a folder for each submission")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    print("\n".join(grades.explain(options.out, options.name, options.test)))
     return 0
 
 
@@ -159,7 +186,6 @@ class Progress:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.total = len(batch.tests) * len(batch.submissions)
         self.began = time.monotonic()
         self.before = self._count()[0]
         self.terminal = sys.stderr.isatty()
@@ -167,8 +193,14 @@ class Progress:
 
     def _count(self) -> tuple[int, int]:
         """How many trials have a record, and how many of them have passed."""
-        passed = [r.passed for s in self.batch.submissions for r in list(s.records.values())]
+        graded = self.batch.graded
+        passed = [r.passed for g in graded for stage in STAGES for r in list(g.records[stage].values())]
         return len(passed), sum(passed)
+
+    def _total(self) -> int:
+        """How many there are to be; the isolated ones as far as is known."""
+        graded = self.batch.graded
+        return sum(len({*self.batch.planned(g, stage), *g.records[stage]}) for g in graded for stage in STAGES)
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -176,9 +208,10 @@ class Progress:
             return
         self.shown = now
         done, passed = self._count()
-        rate = (done - self.before) / (now - self.began)
-        left = f", {_minutes((self.total - done) / rate)} left" if rate and done < self.total else ""
-        text = f"{done} of {self.total} trials, {passed} passed, {done - passed} failed, {rate:.1f} a second{left}"
+        total = self._total()
+        rate = (done - self.before) / max(now - self.began, 0.001)
+        left = f", {_minutes((total - done) / rate)} left" if rate and done < total else ""
+        text = f"{done} of {total} trials, {passed} passed, {done - passed} failed, {rate:.1f} a second{left}"
         print(
             f"\r\x1b[K{text}" if self.terminal else text, end="" if self.terminal else "\n", file=sys.stderr, flush=True
         )

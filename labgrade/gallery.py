@@ -27,11 +27,12 @@ import ast
 import math
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from labgrade.batch import Batch, Submission, node
+from labgrade.batch import Batch
+from labgrade.intake import Submission
 from labgrade.places import GALLERY
 from labgrade.policy import Grading
 from labrun.record import Record
@@ -108,19 +109,22 @@ def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], 
         if not of_part:
             continue
         with tempfile.TemporaryDirectory(prefix="labgrade-gallery-") as out:
-            submissions = {bug.name: Submission(bug.name, bug.path) for bug in of_part}
-            batch = Batch(list(submissions.values()), replace(grading, parts=part, trusted=True), Path(out))
+            submissions = [Submission(bug.path, bug.name, solution=bug.path.name) for bug in of_part]
+            batch = Batch(submissions, replace(grading, parts=part, trusted=True, confirm=0), Path(out))
             batch.prepare()
             if run(batch):
                 return 130
-        tests = batch.test_names()
+            batch.close()
+        tests = batch.tests
         width = max(len(bug.name) for bug in of_part)
         print(f"\n{part}: of {grading.trials} trials, {grading.mode}, how many % failed, by test")
         for number, test in enumerate(tests, 1):
             print(f"  {number:2}  {test}")
         print(" " * width + "".join(f"{number:>5}" for number in range(1, len(tests) + 1)))
-        for bug in of_part:
-            records = submissions[bug.name].records
+        for bug, graded in zip(of_part, batch.graded, strict=True):
+            if graded.trouble:
+                raise GalleryError(f"{bug.path}: {graded.trouble}")
+            records = list(graded.records["trials"].values())
             rates = "".join(f"{_share(records, test):5.0%}" for test in tests)
             print(bug.name.ljust(width) + rates + _verdict(bug, records))
             missed += _is_missed(bug, records)
@@ -128,17 +132,17 @@ def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], 
     return 1 if missed else 0
 
 
-def _of_test(records: Mapping[str, Record], test: str) -> list[Record]:
-    return [record for nodeid, record in records.items() if node(nodeid).test == test]
+def _of_test(records: Sequence[Record], test: str) -> list[Record]:
+    return [record for record in records if record.test == test]
 
 
-def _share(records: Mapping[str, Record], test: str) -> float:
+def _share(records: Sequence[Record], test: str) -> float:
     """The share of a test's trials that failed."""
     of_test = _of_test(records, test)
     return sum(not record.passed for record in of_test) / len(of_test) if of_test else 0.0
 
 
-def _is_missed(bug: Bug, records: Mapping[str, Record]) -> bool:
+def _is_missed(bug: Bug, records: Sequence[Record]) -> bool:
     """Whether so few failures are improbable for a bug that is seen as often as its file says."""
     of_test = _of_test(records, bug.test)
     caught = sum(not record.passed and bug.is_caught(record.message) for record in of_test)
@@ -147,7 +151,7 @@ def _is_missed(bug: Bug, records: Mapping[str, Record]) -> bool:
     return bool(bug.caught_by) and as_few < IMPROBABLE
 
 
-def _verdict(bug: Bug, records: Mapping[str, Record]) -> str:
+def _verdict(bug: Bug, records: Sequence[Record]) -> str:
     if not bug.caught_by:
         return "  not seen by the lab's checks"
     if _is_missed(bug, records):

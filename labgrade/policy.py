@@ -12,11 +12,13 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
+
+from labgrade.sandbox import Kind
 
 __all__ = ["Grading", "GradingError", "Mode", "Rule", "read"]
 
@@ -39,12 +41,14 @@ class Grading:
 
     parts: str = "2A"  # as pytest's -m takes them
     trials: int = 20  # of each test
+    confirm: int = 3  # isolated trials of each test that has had no failure: these give the points
     seed: int = 0  # of the first trial
     mode: Mode = "real"
     timeout: float = 0.0  # s without any progress: real, or in virtual time the processor's; 0 for TIMEOUTS
-    memory: int = 1024  # MB for one process
+    memory: int = 1024  # MB for one process; for an isolated trial in all, several times that
+    sandbox: Kind = "auto"  # around each process that runs a submission (labgrade.sandbox)
     give_up: int = 3  # after so many costly failures of a test in a row; 0 for never
-    rule: Rule = "all"  # points only if all trials pass, or by the share that passed
+    rule: Rule = "all"  # points only if all trials pass; or by the share that passed, of the isolated ones at most
     points: dict[str, float] = field(default_factory=dict)  # of a test; POINTS for the others
     trusted: bool = False  # may build on the shipped Raft, as the gallery does
 
@@ -54,8 +58,8 @@ class Grading:
         return self.timeout or TIMEOUTS[self.mode]
 
     def marks(self) -> dict[str, Any]:
-        """What its records depend on. Rule and points do not touch them, and may change when a grading goes on."""
-        return {name: value for name, value in asdict(self).items() if name not in ("rule", "points")}
+        """What its records depend on. All else may change when a grading goes on: more trials, another part."""
+        return {name: getattr(self, name) for name in ("seed", "mode", "limit", "memory", "give_up", "trusted")}
 
 
 def read(policy: Path | None, **given: Any) -> Grading:
@@ -72,8 +76,8 @@ def read(policy: Path | None, **given: Any) -> Grading:
         grading = msgspec.convert(values, Grading)
     except msgspec.ValidationError as e:
         raise GradingError(f"{policy or 'the command line'}: [tool.labgrade]: {e}") from None
-    if grading.trials < 1 or grading.memory < 1 or grading.give_up < 0 or grading.timeout < 0:
-        raise GradingError("trials and memory are at least 1, give_up and timeout not negative")
+    if grading.trials < 1 or grading.memory < 1 or min(grading.give_up, grading.timeout, grading.confirm) < 0:
+        raise GradingError("trials and memory are at least 1; give_up, timeout and confirm not negative")
     return grading
 
 

@@ -1,7 +1,8 @@
-"""A process that grades a submission: its output, which is cut, what it uses, and its end.
+"""How a process of a grading is started: pytest on the lab's tests, in a sandbox, with its output and its limits.
 
-It gets a session of its own, no input, and of the environment what pytest and coverage tools do not take for theirs.
-Whatever it starts, and that has not left the session, ends with it.
+There are two kinds. The first runs trials in which the submission and the lab share the process: all of it runs in the
+sandbox. The other is a judge of isolated trials, in which no line of the submission is executed: it runs as the grader,
+and starts the servers in the sandbox (labgrade.judging). Both start in the folder of the submission's copy.
 """
 
 from __future__ import annotations
@@ -10,82 +11,133 @@ import os
 import signal
 import subprocess
 import threading
-import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, Any
 
-from labrun import HOME
+from labgrade import judging, places, sandbox
+from labgrade.policy import Grading, GradingError
+from labgrade.protocol import Key, Plan, Run, Stage, Task
+from labgrade.sandbox import MEGABYTE, OVERHEAD, Limits, SandboxError
+from labrun import HOME, TESTS
+from labrun.record import Mode
 
-__all__ = ["Process"]
+__all__ = ["Processes", "Started", "pytest_arguments"]
 
 OUTPUT_LIMIT = 1_000_000  # bytes of a process's output that are kept
+INSIDE = ("__init__.py", "guard.py", "protocol.py")  # of this package, what a process of a submission imports
+PLENTY = 1 << 46  # bytes of address space. There each thread's stack counts as a whole; what is in use is watched
+SERVERS = 7  # of one test, at most
 
 
-class Process:
-    """A grading process with its output, which is cut, and all that it starts."""
+class Processes:
+    """Starts the processes of one grading into `out`. Raises GradingError if there is no such sandbox."""
 
-    def __init__(self, command: list[str], folder: Path, pipe: int) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1"}
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[pipe],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+    def __init__(self, grading: Grading, out: Path) -> None:
+        self.grading = grading
+        labs = [HOME / name for name in ("labgob", "labrpc", "labrun", "labsim", "labwatch", "raft")]
+        own = HOME / "labgrade"
+        readable = [*labs, *sorted(TESTS.glob("test_*.py")), *(own / name for name in INSIDE)]
+        hidden = [HOME / "raft" / "raft.py", places.HARNESS_TESTS]
+        hidden += [path for path in sorted(own.iterdir()) if path.name not in (*INSIDE, "__pycache__")]
+        try:
+            self._none = sandbox.choose("none", readable=[], path=[HOME])
+            kind = "none" if grading.trusted else grading.sandbox
+            self._sandbox = sandbox.choose(kind, readable=readable, hidden=hidden, path=[HOME])
+            self._sandbox.check(out)
+        except SandboxError as e:
+            raise GradingError(str(e)) from None
+        self.line = self._sandbox.line
+
+    def memory(self, stage: Stage) -> int:
+        """Bytes that a process may have in use, with all that it has started."""
+        return self.grading.memory * MEGABYTE * (SERVERS if stage == "isolated" else 1) + OVERHEAD
+
+    def plan(
+        self, stage: Stage, run: Run, todo: Sequence[Key], copy: str = "", players: dict[str, Any] | None = None
+    ) -> None:
+        """Say what a run is. Raises OSError."""
+        g = self.grading
+        mode: Mode = "isolated" if stage == "isolated" else "real" if g.mode == "real" else "virtual"
+        run.prepare(Plan(stage, mode, g.seed, copy, list(todo)), Task(list(todo), g.memory, g.trusted, players))
+
+    def start(self, stage: Stage, copy: Path, solution: str, run: Run, todo: Sequence[Key]) -> Started:
+        """Raises OSError, SandboxError."""
+        g = self.grading
+        judge = stage == "isolated"
+        virtual = not judge and g.mode != "real"
+        seconds = int(g.limit * len(todo)) + 60
+        if virtual:
+            limits = Limits(memory=g.memory * MEGABYTE, seconds=seconds)
+        else:  # real threads, all of a trial's servers or the judge's
+            limits = Limits(memory=PLENTY, seconds=10 * seconds, files=4096, processes=5000)
+        players = None
+        if judge:
+            players = judging.described(self._sandbox, Limits(memory=4 * g.memory * MEGABYTE, seconds=seconds))
+        self.plan(stage, run, todo, str(copy), players)
+        how = {"real": [], "sim": ["--sim"], "race": ["--race"]}[g.mode] if not judge else ["--isolate"]
+        arguments = [
+            *pytest_arguments(g, max(key.trial for key in todo) + 1),
+            *(["-p", "labgrade.judging"] if judge else []),
+            *("-p", "labgrade.guard", f"--grading={run.box}", f"--report={run.box / 'report'}"),
+            *(f"--raft={solution}", *how, f"--timeout={0 if virtual else g.limit}"),
+        ]
+        return Started(
+            (self._none if judge else self._sandbox).start(
+                "pytest:main",
+                arguments,
+                copy=copy,
+                limits=limits,
+                writable=run.box,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
         )
+
+
+def pytest_arguments(g: Grading, trials: int) -> list[str]:
+    """pytest's, for the lab's tests, whatever the folder or its settings."""
+    return [
+        *map(str, sorted(TESTS.glob("test_*.py"))),
+        *(f"--rootdir={TESTS}", f"-c={os.devnull}", "-p", "no:cacheprovider", "-q"),
+        *("-m", g.parts, f"--trials={trials}", f"--seed={g.seed}"),
+    ]
+
+
+class Started:
+    """A process that runs, with its output, which is cut."""
+
+    def __init__(self, process: sandbox.Process) -> None:
+        self.process = process
         self._output = bytearray()
-        self._killed = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        assert process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=[process.stdout], daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        while data := os.read(self._process.stdout.fileno(), 65536):
+    def _read(self, stdout: IO[bytes]) -> None:
+        while data := os.read(stdout.fileno(), 65536):
             if len(self._output) < OUTPUT_LIMIT:
                 self._output += data
 
-    def output(self) -> bytes:
-        return bytes(self._output)
-
-    def runs(self) -> bool:
-        """Without collecting its status: until `kill` has ended its group, no other process may get its number."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    def last_line(self) -> str:
+        lines = bytes(self._output[-5000:]).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
     def ending(self) -> str:
-        status = self._process.returncode
-        if status < 0:
-            return f"was ended by signal {-status} ({signal.Signals(-status).name})"
+        status = self.process.status
+        if status is not None and status < 0:
+            return f"was ended by signal {-status} ({_signal(-status)})"
         return f"ended (exit status {status})"
 
-    def processor_time(self) -> float:
-        """Seconds that it has used; where the system does not tell, real ones."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return time.monotonic()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def end(self) -> None:
+        self.process.kill()
+        self._reader.join(1)  # at most, should something that outlives it keep the pipe open
+        if self.process.stdout is not None and not self._reader.is_alive():
+            self.process.stdout.close()
 
-    def memory_used(self) -> float:
-        """MB that are in use, where the system tells."""
-        try:
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        except (OSError, IndexError, ValueError):
-            return 0.0
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def kill(self) -> None:
-        """End it, and whatever it has started that has not left its session; once only."""
-        if self._killed:
-            return
-        self._killed = True
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-        self._process.wait()
-        self._reader.join(1)  # at most, should something that has left the session keep the pipe open
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,37 +1,78 @@
 """The files by which a grader (labgrade.batch) and a process that it starts (labgrade.guard) understand each other.
 
-A run is one such process, and a folder of its own:
+A run is one such process, and a folder of the grader's:
 
-- the grader leaves `todo`, the node ids of the trials that are to run, one a line; and `settings.json` (`Guarding`);
-- the process leaves `current`, the node id of the trial that is running, should it end in the midst of it, and
-  `report/`, as labrun.report writes it;
-- the grader adds `ended.jsonl`, records of trials that could not be recorded by the process itself.
+- `plan.json` (Plan): what is to run, and how; nobody but the grader touches it;
+- `ended.jsonl`, records of trials that could not be recorded by the process itself;
+- `box`, the one folder in which the process may write: `task.json` (Task) lies there when it begins; it leaves
+  `current`, the trial that is running, should it end in the midst of it, and `report/`, as labrun.report writes it.
+
+A submission can put whatever it likes into the box: links, FIFOs, forged records. So the grader opens what lies there
+without following links, and takes of a record what may be said there, cut and escaped (`received`): the trial is one of
+the plan, the first record of a trial counts, and seed and mode are the grader's own. That a forged record says "passed"
+is possible in virtual time and on real threads; that is why these trials give no points.
 
 Reading is linear: `Run.new_records` goes on where the last call stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
 
 import msgspec
 
-from labrun.record import Record, from_line, to_line
+from labrun.record import Mode, NodeId, Record, from_line, to_line
 from labrun.report import RECORDS
+from labrun.text import shown
 
-__all__ = ["Guarding", "Run"]
+__all__ = ["Key", "Plan", "Run", "Stage", "Task", "opened"]
+
+Stage = Literal["trials", "isolated"]
+"""Trials as the grading's mode says, which can only take points away; then isolated ones, which give them."""
+
+AT_ONCE = 16_000_000  # bytes of records that are read at once; a line that is longer is none
+LOG = re.compile(r"logs/[\w.-]{1,200}\.log")
+LINES = 20  # of what the lab printed in a trial
+
+
+class Key(NamedTuple):
+    """A trial. With the seed of the grading it is the same trial however many of them are asked for."""
+
+    test: str
+    trial: int
+
+    @classmethod
+    def of(cls, nodeid: str) -> Key | None:
+        found = NodeId.parse(nodeid)
+        return cls(found.test, found.trial) if found else None
 
 
 @dataclass(frozen=True)
-class Guarding:
-    """What the guard of a process must know."""
+class Task:
+    """What the process must know."""
 
-    submission: str  # its folder
-    memory: int  # MB
+    todo: list[Key]
+    memory: int  # MB, as messages call the limit
     trusted: bool  # whether it may use the shipped Raft
-    pipe: int  # an open file: its other end is closed when the grader has ended
+    players: dict[str, Any] | None = None  # a judge's: the sandbox of its players, and their limits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the grader knows of a run."""
+
+    stage: Stage
+    mode: Mode
+    seed: int  # of trial 0
+    copy: str  # the submission's folder, which messages do not name; "" if it is not run
+    todo: list[Key] = field(default_factory=list)
 
 
 class Run:
@@ -40,63 +81,109 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = folder.name
-        self.report = folder / "report"
-        self._read: dict[Path, int] = {}  # bytes of whole lines that have been read
+        self.box = folder / "box"
+        self._plan: Plan | None = None
+        self._read: dict[str, int] = {}  # bytes of whole lines that have been read
 
     # -- the grader's side --
 
-    def prepare(self, todo: Iterable[str], guarding: Guarding) -> None:
-        (self.folder / "todo").write_text("\n".join(todo))
-        (self.folder / "settings.json").write_bytes(msgspec.json.encode(guarding))
-        (self.folder / "scratch").write_text(guarding.submission)
+    def prepare(self, plan: Plan, task: Task) -> None:
+        """Raises OSError."""
+        self.box.mkdir(parents=True)
+        (self.box / "task.json").write_bytes(msgspec.json.encode(task))
+        (self.folder / "plan.json").write_bytes(msgspec.json.encode(plan))
+        self._plan = plan
+
+    def plan(self) -> Plan | None:
+        """None if there is none: the grader was ended before it had written it, or it is damaged."""
+        if self._plan is None:
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                self._plan = msgspec.json.decode((self.folder / "plan.json").read_bytes(), type=Plan)
+        return self._plan
 
     def new_records(self) -> Iterator[Record]:
-        """The records that have come since the last call. A line that is damaged is none."""
-        scratch = f"{_text(self.folder / 'scratch') or '(none)'}/".encode()
-        for file in (self.report / RECORDS, self.folder / "ended.jsonl"):
-            try:
-                with file.open("rb") as lines:
-                    lines.seek(self._read.get(file, 0))
-                    data = lines.read()
-            except OSError:
-                continue
-            whole = data[: data.rfind(b"\n") + 1]
-            self._read[file] = self._read.get(file, 0) + len(whole)
-            for line in whole.splitlines():
+        """The records that have come since the last call. A line that is damaged, or says what it must not, is none."""
+        plan = self.plan()
+        if plan is None:
+            return
+        todo, copy = set(plan.todo), f"{plan.copy}/".encode()
+        for name in (f"box/report/{RECORDS}", "ended.jsonl"):
+            for line in self._new_lines(name):
                 try:
-                    yield from_line(line.replace(scratch, b""))  # without the name of its scratch folder
-                except (msgspec.DecodeError, ValueError):
+                    record = from_line(line.replace(copy, b"") if plan.copy else line)
+                except (msgspec.MsgspecError, ValueError):
                     continue
+                if (record.test, record.trial) in todo:
+                    yield _received(record, plan, grader=name == "ended.jsonl")
+
+    def _new_lines(self, name: str) -> list[bytes]:
+        try:
+            with opened(self.folder, name) as file:
+                file.seek(self._read.get(name, 0))
+                data = file.read(AT_ONCE)
+        except OSError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[name] = self._read.get(name, 0) + len(whole)
+        return whole.splitlines()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Record trials that the process could not record."""
+        """Record trials that the process could not record. Raises OSError."""
         with (self.folder / "ended.jsonl").open("ab") as file:
             file.write(b"".join(to_line(record) + b"\n" for record in records))
 
-    def progress(self) -> int:
-        """It grows with each record."""
+    def current(self) -> Key | None:
+        """The trial that the process says it was running."""
         try:
-            return (self.report / RECORDS).stat().st_size
+            with opened(self.box, "current") as file:
+                return Key.of(file.read(1000).decode(errors="replace"))
         except OSError:
-            return 0
-
-    def current(self) -> str:
-        return _text(self.folder / "current")
+            return None
 
     # -- the process's side --
 
-    def todo(self) -> set[str]:
-        return set(_text(self.folder / "todo").splitlines())
+    @staticmethod
+    def task(box: Path) -> Task:
+        return msgspec.json.decode((box / "task.json").read_bytes(), type=Task)
 
-    def guarding(self) -> Guarding:
-        return msgspec.json.decode((self.folder / "settings.json").read_bytes(), type=Guarding)
+    @staticmethod
+    def begins(box: Path, nodeid: str) -> None:
+        new = box / f"current.{os.getpid()}"
+        new.write_text(nodeid)
+        new.replace(box / "current")  # as a whole: the submission may have forked
 
-    def begins(self, nodeid: str) -> None:
-        (self.folder / "current").write_text(nodeid)
+
+def _received(record: Record, plan: Plan, grader: bool) -> Record:
+    """A record as it enters: whoever wrote it may have been the submission."""
+    failed = not record.passed
+    return record.changed(
+        nodeid=shown(record.nodeid, 300),
+        seed=plan.seed + record.trial,
+        mode=plan.mode,
+        cause=(record.cause or "died") if failed else "",
+        message=shown(record.message) if failed else "",
+        costly=record.costly and grader,
+        repeat=shown(record.repeat),
+        lines=tuple(shown(line) for line in record.lines[:LINES]),
+        warnings=tuple(shown(warning) for warning in record.warnings[:LINES]),
+        log=record.log if record.log and LOG.fullmatch(record.log) else None,
+    )
 
 
-def _text(file: Path) -> str:
+@contextlib.contextmanager
+def opened(folder: Path, name: str) -> Iterator[IO[bytes]]:
+    """A regular file below a folder; no part of `name` is a link that is followed. Raises OSError."""
+    *folders, last = name.split("/")
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return file.read_text(errors="replace")
-    except OSError:
-        return ""
+        for part in folders:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        number = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=at)
+    finally:
+        os.close(at)
+    with open(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(f"{name} is no regular file")
+        yield file

@@ -149,6 +149,7 @@ class Sandbox:
         self.kind = kind
         self.line = f"sandbox {kind}"  # what it means for the grader
         self._python = _Python.of(python)
+        self._made_of = kind, python, list(readable), list(hidden), list(path)
         self._seen = [*SYSTEM, *self._python.folders, *(str(path.absolute()) for path in readable)]
         self._hidden = [found for path in hidden for found in _with_bytecode(path.absolute())]
         self._path = os.pathsep.join(str(folder.absolute()) for folder in path)
@@ -159,6 +160,21 @@ class Sandbox:
         self.landlock = self.seccomp = kind == "user"
         self._visible, self._listed = _without(self._seen, self._hidden) if kind == "user" else ([], [])
         self._confine = CONFINE.read_text(encoding="utf-8")
+
+    def described(self) -> dict[str, Any]:
+        """What another process needs to have the same sandbox, without a probe: for `of`."""
+        kind, python, *paths = self._made_of
+        readable, hidden, path = ([str(p.absolute()) for p in some] for some in paths)
+        found = {"user_namespace": self.user_namespace, "landlock": self.landlock, "seccomp": self.seccomp}
+        return {"made_of": [kind, python, readable, hidden, path], "found": found}
+
+    @classmethod
+    def of(cls, described: dict[str, Any]) -> Self:
+        kind, python, *paths = described["made_of"]
+        sandbox = cls(kind, python, *([Path(p) for p in some] for some in paths))
+        for name, value in described["found"].items():
+            setattr(sandbox, name, value)
+        return sandbox
 
     def start(
         self,
@@ -209,6 +225,12 @@ class Sandbox:
             process.kill()
             raise
         return process
+
+    def check(self, writable: Path) -> None:
+        """Raises SandboxError if its users cannot get to what lies in a folder."""
+        if self.own_user and self._begins_as_user():
+            _check_way(writable)
+            _check_folder(writable, writable)
 
     def _begins_as_user(self) -> bool:
         """Whether what is started is another user's from the beginning, and not only when it is confined."""
@@ -511,11 +533,15 @@ def _without(paths: Sequence[str], hidden: Sequence[str]) -> tuple[list[str], li
 def _check_way(path: Path | None) -> None:
     """Raises SandboxError if other users cannot get to a path."""
     for folder in path.absolute().parents if path and path.exists() else ():
-        if not folder.stat().st_mode & 0o001:
-            raise SandboxError(
-                f"{folder} is closed to other users, so those of submissions cannot get to {path}: "
-                f"chmod o+x {folder}, or keep it elsewhere"
-            )
+        _check_folder(folder, path)
+
+
+def _check_folder(folder: Path, path: Path | None) -> None:
+    if not folder.stat().st_mode & 0o001:
+        raise SandboxError(
+            f"{folder} is closed to other users, so those of submissions cannot get to {path}: "
+            f"chmod o+x {folder}, or keep it elsewhere"
+        )
 
 
 def _kill_all_of(user: int) -> None:

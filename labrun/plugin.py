@@ -21,6 +21,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from labrun.record import NodeId, Record, cause_of, message_of
 from labrun.report import Report, ReportError, cut
 from labrun.settings import PARTS, Settings, repeat_command
 from labrun.terminal import Terminal
+from labrun.text import shown
 from labrun.virtual import RaceFound, VirtualTrial
 from labsim.races import Race
 from raft.config import Config
@@ -45,6 +47,8 @@ __tracebackhide__ = True
 
 MAX_OUTPUT = 20_000  # characters of a solution's output that a report keeps
 MOST_RACES = 10  # of one trial that are shown in full
+MOST_WARNINGS = 10  # of one trial that its record names
+SUSPICIOUS = ("LabgobWarning", "LeakWarning")
 FIXTURE = "make_config"
 
 RUN = pytest.StashKey["LabItem"]()
@@ -226,6 +230,7 @@ class LabItem:
         self.node = NodeId(item.originalname, next((m.name for m in item.iter_markers() if m.name in PARTS), ""), trial)
         self.settings = settings.of(item.config)
         self.lines: list[str] = []
+        self.warnings: list[str] = []
         self._item = item
         s, seed = self.settings, self.settings.seeds.of(trial)
         self.running: RealTrial | VirtualTrial | IsolatedRun
@@ -248,6 +253,16 @@ class LabItem:
             self.running = RealTrial(s.solution, self.node.test, seed, self._out, self._watch())
 
     def run(self) -> None:
+        try:
+            with warnings.catch_warnings(record=True) as seen:
+                self._run()
+        finally:
+            for w in seen:
+                if w.category.__name__ in SUSPICIOUS:  # a world's are classes of its own copies
+                    self.warnings.append(shown(f"{w.category.__name__}: {w.message}"))
+                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno, source=w.source)  # for pytest
+
+    def _run(self) -> None:
         if isinstance(self.running, VirtualTrial):
             self.running.run_and_check(repeatable=self.settings.sim_check)
         else:
@@ -294,6 +309,7 @@ class LabItem:
             elapsed=round(report.duration, 3),
             repeat=repeat_command(self._item.config, self.settings, self.node),
             lines=tuple(self.lines),
+            warnings=tuple(dict.fromkeys(self.warnings))[:MOST_WARNINGS],
         )
 
 
@@ -343,7 +359,7 @@ def pytest_report_from_serializable(data: dict[str, Any]) -> Generator[None, Any
     record = data.pop("lab", None)
     report = yield
     if record is not None:
-        report.lab = Record(**{**record, "lines": tuple(record["lines"])})
+        report.lab = Record(**{**record, **{name: tuple(record[name]) for name in ("lines", "warnings")}})
     return report
 
 

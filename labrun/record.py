@@ -19,6 +19,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 import pytest
 
+from labrun.text import shown
+
 __all__ = [
     "CAUSES",
     "SCHEMA",
@@ -88,6 +90,7 @@ class Record:
     costly: bool = False  # it took a lot of the machine's time to fail
     repeat: str = ""  # the command that runs this trial again
     lines: tuple[str, ...] = ()  # what the lab printed
+    warnings: tuple[str, ...] = ()  # that make a pass suspicious: labgob's complaints, threads that outlive Kill
     log: str | None = None  # the file of a failure's log, relative to its report
 
     @property
@@ -172,12 +175,15 @@ def _is_from_pytest_timeout(e: BaseException) -> bool:
 
 
 def message_of(e: BaseException) -> str:
-    """What a failure says, in a line: the lab's own sentence, or the exception."""
+    """What a failure says, in a line: the lab's own sentence, or the exception. Cut and escaped."""
     if isinstance(e, AssertionError) and hasattr(e, "message"):  # LabFailure, perhaps a virtual world's own copy
-        return str(e.message)
-    first_line = str(e).partition("\n")[0]
+        return shown(str(e.message))
+    try:
+        first_line = str(e).partition("\n")[0]
+    except Exception:  # of the solution's own class
+        first_line = ""
     named = hasattr(e, "cause") or isinstance(e, pytest.fail.Exception) or first_line.startswith(type(e).__name__)
-    return first_line if named else f"{type(e).__name__}: {first_line}"
+    return shown(first_line if named else f"{type(e).__name__}: {first_line}")
 
 
 # --- many records --------------------------------------------------------------------------------------------------

@@ -31,13 +31,13 @@ from typing import Annotated, Any
 import msgspec
 
 import labgob
+from labrun.text import MAX_TEXT, shown
 
 MAX_FRAME = 8 << 20  # bytes; the logs and snapshots of the lab's tests are below 1 MB
 MAX_VALUE = 1 << 16  # bytes of a box; decoded, it may take 80 times the room
 MAX_ANSWER = 10_000  # bytes of the box that a question of the harness is answered with
 MAX_SNAPSHOT = 1 << 20  # bytes; the harness decodes it, too
 MAX_TIMEOUT = 1e6  # s
-MAX_TEXT = 2000  # characters of whatever is shown to people
 
 Id = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(max_length=200)]
@@ -308,11 +308,3 @@ def look(value: Any) -> str:
         return shown(repr(value))
     except Exception as e:
         return shown(f"<a {type(value).__name__} whose repr raises {type(e).__name__}>")
-
-
-def shown(text: str, limit: int = MAX_TEXT) -> str:
-    """Text of anybody's as it can be shown: what does not print is escaped, line ends apart; cut to `limit`."""
-    text = text[: limit + 1]
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text.expandtabs(4))
-    return text if len(text) <= limit else f"{text[: limit - 4]} ..."

@@ -56,11 +56,12 @@ import msgspec
 import labgob
 import labrpc
 from labrun.isolated import frames
-from labrun.isolated.frames import FrameError, shown
-from labrun.isolated.launcher import Launcher
+from labrun.isolated.frames import FrameError
+from labrun.isolated.launcher import Launcher, Starts
 from labrun.isolated.load import LoadMeter
 from labrun.isolated.threads import Awaited, Pool
 from labrun.solution import Solution, SolutionError
+from labrun.text import MAX_TEXT, shown
 from raft.api import ApplyCh, ApplyMsg, Raft
 from raft.config import LEAK_PATIENCE, Config, LabFailure, LeakWarning, Trial
 from raft.persister import Persister
@@ -105,11 +106,11 @@ class IsolatedTrial(Trial):
     """One run of one lab test. `seed` and `out` are a Trial's; leaving the block ends all processes."""
 
     def __init__(
-        self, solution: Solution, seed: str, out: Callable[[str], None], launcher: Launcher | None = None
+        self, solution: Solution, seed: str, out: Callable[[str], None], launcher: Starts | None = None
     ) -> None:
         super().__init__(self._make, seed, out)
         self.solution = solution
-        self.launcher = launcher or Launcher()
+        self.launcher: Starts = launcher or Launcher()
         self._own_launcher = None if launcher else self.launcher
         self.load = LoadMeter()
         self.room = _Room()
@@ -370,7 +371,7 @@ class Player:
         if isinstance(answer, frames.Raised):
             raise LabFailure(
                 f"{method} of server {self.me} raised {shown(answer.what)}", shown(answer.where)
-            ) from RemoteTraceback(shown(answer.traceback, 5 * frames.MAX_TEXT))
+            ) from RemoteTraceback(shown(answer.traceback, 5 * MAX_TEXT))
         return answer
 
     def ask_where(self, about: int | None) -> Awaited:
@@ -382,7 +383,7 @@ class Player:
         self._loading = Awaited()
         self._loading.arrive(answer)
         if isinstance(answer, frames.Mistake):
-            raise SolutionError(shown(answer.text, 5 * frames.MAX_TEXT))
+            raise SolutionError(shown(answer.text, 5 * MAX_TEXT))
 
     def make(self, peers: Sequence[labrpc.ClientEnd], persister: Persister, applyCh: ApplyCh) -> Raft:
         """Call Make; a stand-in for what it returned. Raises LabFailure."""
@@ -432,7 +433,7 @@ class Player:
         awaited.wait()
         answer = awaited.answer
         if isinstance(answer, frames.Mistake):
-            raise labrpc.LabrpcError(shown(answer.text, 5 * frames.MAX_TEXT))
+            raise labrpc.LabrpcError(shown(answer.text, 5 * MAX_TEXT))
         if answer is None or answer.value is None:
             return None
         reply: bytes = answer.value
@@ -567,7 +568,7 @@ class Player:
             request = labrpc.Request(end, call.svc_meth, classes, call.request, classes)
             answer = frames.Done(call.id, end.carry(request))
         except labrpc.LabrpcError as e:
-            answer = frames.Mistake(call.id, shown(str(e), 5 * frames.MAX_TEXT))
+            answer = frames.Mistake(call.id, shown(str(e), 5 * MAX_TEXT))
         try:
             self._send(answer)
         finally:
@@ -614,7 +615,7 @@ class Player:
                     f"thread '{shown(frame.thread)}' died: {shown(frame.what)}",
                     f"{server}, {shown(frame.where)}, at {self.trial.seconds():.2f} s",
                 )
-                failure.__cause__ = RemoteTraceback(shown(frame.traceback, 5 * frames.MAX_TEXT))
+                failure.__cause__ = RemoteTraceback(shown(frame.traceback, 5 * MAX_TEXT))
                 self.trial.found(failure)
             case frames.Complaint():
                 known = {"LabgobWarning": labgob.LabgobWarning} | vars(builtins)
@@ -641,7 +642,7 @@ class Player:
         with self._output:
             while more := self._output.recv(1 << 16):
                 *lines, line = (line + more).split(b"\n")
-                line = line[: 4 * frames.MAX_TEXT]  # the rest of a line that is longer is left out
+                line = line[: 4 * MAX_TEXT]  # the rest of a line that is longer is left out
                 for whole in lines:
                     self._show(whole)
             if line:
@@ -652,7 +653,7 @@ class Player:
         self.trial.printed[self.me] = printed + len(line) + 1
         if printed > PRINTED:
             return
-        text = f"server {self.me}: {shown(line[: 4 * frames.MAX_TEXT].decode(errors='backslashreplace'))}"
+        text = f"server {self.me}: {shown(line[: 4 * MAX_TEXT].decode(errors='backslashreplace'))}"
         if printed + len(line) + 1 > PRINTED:
             text += f"\nserver {self.me}: (has printed more than {PRINTED} bytes; the rest is left out)"
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

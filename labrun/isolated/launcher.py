@@ -45,6 +45,16 @@ class Process(Protocol):
         """Kill it with what it has started, if it still runs, and wait for its end; its exit status."""
 
 
+class Starts(Protocol):
+    """What a judge needs to have players started: a Launcher, or another that puts each into a sandbox."""
+
+    def start(self, stdin: int, output: int) -> Process:
+        """Start a player, with the connection as its stdin. Both files stay open here. Raises LauncherError."""
+
+    def close(self) -> None:
+        """All players have ended."""
+
+
 class LauncherError(Exception):
     """No player can be started."""
 

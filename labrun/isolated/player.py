@@ -41,8 +41,9 @@ import labgob
 import labrpc
 from labrun import solution
 from labrun.isolated import frames
-from labrun.isolated.frames import box, look, shown, unbox
+from labrun.isolated.frames import box, look, unbox
 from labrun.isolated.threads import Awaited, Pool
+from labrun.text import MAX_TEXT, shown
 from raft.api import ApplyCh, ApplyMsg
 from raft.persister import Buffer, Persister
 
@@ -140,7 +141,7 @@ class Player:
         try:
             self._module = self._context.enter_context(solution.loaded(what))
         except solution.SolutionError as e:
-            self.send(frames.Mistake(question.id, shown(str(e), 5 * frames.MAX_TEXT)))
+            self.send(frames.Mistake(question.id, shown(str(e), 5 * MAX_TEXT)))
         else:
             self.send(frames.Done(question.id, b""))
 
@@ -175,7 +176,7 @@ class Player:
             request = labrpc.Request(_NO_END, question.svc_meth, args_type, question.request, reply_type)
             self.send(frames.Done(question.id, self._service.dispatch(request)))
         except labrpc.LabrpcError as e:
-            self.send(frames.Mistake(question.id, shown(str(e), 5 * frames.MAX_TEXT)))
+            self.send(frames.Mistake(question.id, shown(str(e), 5 * MAX_TEXT)))
         except BaseException as e:
             thread = threading.current_thread()
             name, thread.name = thread.name, f"RPC handler {question.svc_meth}"
@@ -368,7 +369,7 @@ def _traceback(e: BaseException) -> str:
         students = [line for line in part.stack if not line.filename.startswith(NOT_THE_STUDENTS)]
         part.stack = traceback.StackSummary.from_list(students or part.stack)
         part = part.__cause__ or part.__context__
-    return shown("".join(whole.format()), 5 * frames.MAX_TEXT)
+    return shown("".join(whole.format()), 5 * MAX_TEXT)
 
 
 def _place(frame: types.FrameType | None) -> str:
@@ -392,6 +393,13 @@ def _end(status: int) -> NoReturn:
 
 def _text_to(file: int) -> TextIO:
     return open(file, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def of_file() -> NoReturn:
+    """As `main`, with the connection as the open file that the first argument names."""
+    os.dup2(int(sys.argv[1]), 0)
+    os.close(int(sys.argv[1]))
+    main()
 
 
 def main() -> NoReturn:

@@ -1,6 +1,7 @@
 """One lab test with isolated servers, for the plugin: as labrun.real and labrun.virtual are for theirs.
 
-All trials of a session share one Launcher, which keeps a process ready from which players are forked. `close` ends it.
+All trials of a session share one launcher: a Launcher, which keeps a process ready from which players are forked, or
+what a plugin has given to `use` before the first trial, such as one that puts a sandbox around each. `close` ends it.
 """
 
 from __future__ import annotations
@@ -11,20 +12,30 @@ from collections.abc import Callable
 from typing import Any
 
 from labrun.isolated.judge import IsolatedTrial
-from labrun.isolated.launcher import Launcher
+from labrun.isolated.launcher import Launcher, Starts
 from labrun.paper import Watch
 from labrun.settings import Seeds
 from labrun.solution import Solution
 from raft.config import Config
 
-__all__ = ["IsolatedRun", "close"]
+__all__ = ["IsolatedRun", "close", "use"]
 
 __tracebackhide__ = True
 
 
+_make: Callable[[], Starts] = Launcher
+
+
+def use(make: Callable[[], Starts]) -> None:
+    """Let players be started by what `make` returns."""
+    global _make
+    close()
+    _make = make
+
+
 @functools.cache
-def _launcher() -> Launcher:
-    return Launcher()
+def _launcher() -> Starts:
+    return _make()
 
 
 def close() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from conftest import REPOSITORY
 from labgrade.__main__ import main
 
 STYLES = REPOSITORY / "tests/harness/staff/styles"
+
+pytestmark = pytest.mark.skipif(not shutil.which("bwrap"), reason="grading wants a sandbox: bubblewrap is missing")
 
 SITTING = """
 class Raft:
@@ -42,10 +45,10 @@ HOSTILE = {  # source, and what its grade says
         "the submission's process was ended by signal 6 (SIGABRT)",
     ),
     "exits_at_import": (
-        "import sys\nsys.exit(0)\n",
+        "import sys\nsys.exit(0)\ndef Make(*a):\n    pass\n",
         "cannot load the solution exits_at_import.py: SystemExit at import",
     ),
-    "no_python": ("def Make(:\n", "cannot load the solution no_python.py: SyntaxError at import"),
+    "no_python": ("def Make(:\n", "no_python.py is no Python that this version runs, line 1: invalid syntax"),
     "floods": (
         "import threading, time\n"
         "def flood():\n    while True:\n        print('x' * 1_000_000)\n        time.sleep(1)\n"
@@ -71,7 +74,7 @@ HOSTILE = {  # source, and what its grade says
         "def Make(*a):\n"
         "    try:\n        sys.modules['posix'].fork()\n    except BaseException:\n        pass\n"
         "    return Raft()\n" + SITTING,
-        "the submission started a process, at starts_processes.py:4: os.fork()",
+        "expected one leader, got none | took more than 956 MB of memory",  # they double with each server
     ),
     "changes_the_harness": (
         "from raft.config import Config\n"
@@ -81,11 +84,11 @@ HOSTILE = {  # source, and what its grade says
     ),
     "deletes": (
         "import os\ndef Make(*a):\n    os.remove(__file__)\n    os.remove('/etc/hostname')\n",
-        "cannot load the solution deletes.py: FileNotFoundError at import",
+        "OSError: [Errno 30] Read-only file system",
     ),
     "writes_elsewhere": (
         "def Make(*a):\n    open('/tmp/labgrade-was-here', 'w')\n    return Raft()\n" + SITTING,
-        "the submission changed a file outside its folder (/tmp/labgrade-was-here), at writes_elsewhere.py:2",
+        "expected one leader, got none",
     ),
     "eats_memory": (
         "def Make(*a):\n    eaten = []\n    while True:\n        eaten.append(b'x' * 10_000_000)\n",
@@ -97,13 +100,13 @@ HOSTILE = {  # source, and what its grade says
     ),
     "uses_the_shipped_raft": (
         "from raft.raft import Make\n",
-        "the submission used the shipped Raft, at uses_the_shipped_raft.py:1",
+        "the submission used the shipped Raft: it imports raft.raft",
     ),
     "forges_results": (
         "import glob, sys\n"
         "report = [a for a in sys.argv if a.startswith('--report=')][0].partition('=')[2]\n"
         "def Make(*a):\n    open(report + '/results.json', 'w').write('{}')\n    return Raft()\n" + SITTING,
-        "the submission changed a file outside its folder (",
+        "expected one leader, got none",
     ),
 }
 
@@ -117,7 +120,23 @@ def test_a_class_is_graded_however_hostile(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / f"{name}.py").write_text(source)
     submissions = sorted(map(str, tmp_path.iterdir()))
     out = tmp_path / "out"
-    how = ["--sim", "--trials", "2", "--seed", "7", "--give-up", "1", "--memory", "700", "--timeout", "8", "-n", "2"]
+    how = [
+        "--sim",
+        "--trials",
+        "2",
+        "--seed",
+        "7",
+        "--give-up",
+        "1",
+        "--memory",
+        "700",
+        "--timeout",
+        "8",
+        "-n",
+        "2",
+        "--confirm",
+        "0",
+    ]
     assert main(["grade", *submissions, "--out", str(out), *how]) == 0
     good_submissions_have_all_points(out)
     for name in HOSTILE:
@@ -143,16 +162,17 @@ def a_hostile_submission_is_contained(out: Path, name: str) -> None:
     assert grade["score"] == 0, name
     assert [(test["passed"], test["trials"]) for test in grade["tests"]] == [(0, 2)] * 3, name
     messages = [failure["message"] for test in grade["tests"] for failure in test["failures"]]
-    assert any(HOSTILE[name][1] in message for message in messages), f"{name}: {messages}"
+    told = HOSTILE[name][1].split(" | ")
+    assert any(text in message for message in messages for text in told), f"{name}: {messages}"
     assert not Path("/tmp/labgrade-was-here").exists()
 
 
 def the_table_is_for_spreadsheets(out: Path) -> None:
-    rows = {row["submission"]: row for row in csv.DictReader((out / "grades.csv").open())}
+    rows = {row["submission"]: row for row in csv.DictReader((out / "grades.csv").open(encoding="utf-8-sig"))}
     assert len(rows) == len(HOSTILE) + 2
     assert rows["alice"]["score"] == rows["alice"]["max_score"] == "30"
-    assert rows["alice"]["TestReElection2A"] == "2/2"
-    assert rows["spins"]["TestReElection2A"] == "0/2"
+    assert (rows["alice"]["TestReElection2A passed"], rows["alice"]["TestReElection2A trials"]) == ("2", "2")
+    assert (rows["spins"]["TestReElection2A passed"], rows["spins"]["TestReElection2A trials"]) == ("0", "2")
     assert rows["spins"]["first failure"].startswith("Spin: ")
 
 
@@ -188,10 +208,10 @@ def small_class(tmp_path: Path) -> list[str]:
 
 
 def test_a_grading_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, small_class: list[str]) -> None:
-    how = ["--sim", "--trials", "30", "--seed", "3", "-n", "2"]
+    how = ["--sim", "--trials", "30", "--seed", "3", "--confirm", "0", "-n", "2"]
     command = [sys.executable, "-m", "labgrade", "grade", *small_class, *how, "--out", str(tmp_path / "killed")]
     grading = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-    while len(list((tmp_path / "killed").glob("carol/runs/*/report/results.json"))) == 0:
+    while len(list((tmp_path / "killed").glob("carol/runs/*/box/report/results.json"))) == 0:
         time.sleep(0.05)
     time.sleep(0.5)
     os.kill(grading.pid, signal.SIGKILL)
@@ -208,13 +228,13 @@ def test_a_grading_that_was_killed_goes_on_to_the_same_end(tmp_path: Path, small
 
 
 def test_a_score_does_not_depend_on_the_neighbours(tmp_path: Path, small_class: list[str]) -> None:
-    how = ["--sim", "--trials", "3", "--seed", "3"]
+    how = ["--sim", "--trials", "3", "--seed", "3", "--confirm", "0"]
     assert main(["grade", *small_class, *how, "-n", "2", "--out", str(tmp_path / "together")]) == 0
     assert main(["grade", small_class[0], *how, "-n", "1", "--out", str(tmp_path / "alone")]) == 0
     together, alone = (
         [json.loads(line) for line in file.open()]
         for out in ("together", "alone")
-        for file in (tmp_path / out).glob("carol/runs/0001/report/records.jsonl")
+        for file in (tmp_path / out).glob("carol/runs/0001/box/report/records.jsonl")
     )
     assert len(alone) == 9
     for record in together + alone:
@@ -225,19 +245,15 @@ def test_a_score_does_not_depend_on_the_neighbours(tmp_path: Path, small_class: 
 def test_another_grading_is_not_mixed_in(
     tmp_path: Path, small_class: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = str(tmp_path / "out")
-    assert main(["grade", small_class[1], "--sim", "--trials", "1", "--seed", "3", "--out", out]) == 0
-    assert main(["grade", small_class[1], "--sim", "--trials", "2", "--out", out]) == 2
-    assert "has the results of another grading (trials was 1, not 2)" in capsys.readouterr().err
-    Path(small_class[1]).write_text("# improved")
-    assert main(["grade", small_class[1], "--sim", "--trials", "1", "--out", out]) == 2
-    assert "the submissions were others: dave" in capsys.readouterr().err
+    how = [small_class[1], "--sim", "--trials", "1", "--confirm", "0", "--out", str(tmp_path / "out")]
+    assert main(["grade", *how, "--seed", "3"]) == 0
+    assert main(["grade", *how, "--seed", "4"]) == 2
+    assert "has the results of another grading (seed was 3, not 4)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["nobody.py", "--out", "out"], "there is no submission nobody.py"),
         (["carol.py", "--out", "out", "-m", "3A"], "-m '3A' selects no tests"),
         (["carol.py", "--out", "out", "--points", "TestX=3"], "there is no test TestX among TestInitialElection2A"),
         (["carol.py", "--out", "."], "is not empty, and holds no grading"),
@@ -263,7 +279,19 @@ def test_points_and_the_rule_are_the_courses(tmp_path: Path) -> None:
     )
     scores = {}
     for rule in ("all", "share"):
-        how = ["--sim", "--trials", "8", "--seed", "1", "--rule", rule, "--points", "TestReElection2A=50"]
+        how = [
+            "--sim",
+            "--trials",
+            "8",
+            "--seed",
+            "1",
+            "--confirm",
+            "0",
+            "--rule",
+            rule,
+            "--points",
+            "TestReElection2A=50",
+        ]
         assert main(["grade", str(tmp_path / "erin.py"), *how, "--out", str(tmp_path / rule)]) == 0
         scores[rule] = grades_of(tmp_path / rule)["erin"]
     assert scores["all"]["max_score"] == scores["share"]["max_score"] == 70
