@@ -112,7 +112,9 @@ def _holds_lab_tests(args: list[str]) -> bool:
     for arg in args:
         path = Path(arg.partition("::")[0])
         files = [path] if path.is_file() else path.rglob("*.py") if path.is_dir() else []
-        if any(_is_lab_file(file) for file in files if "site-packages" not in file.parts):
+        if any(
+            _is_lab_file(f) for f in found if "site-packages" not in f.parts and not any(map(_is_harness, f.parents))
+        ):
             return True
     return False
 
@@ -137,8 +139,12 @@ def _register_markers(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`-m 2A` selects lab tests alone: the hundreds that judge the harness need not be imported for it."""
     only_parts = re.fullmatch(r"[\s()]*2[ABCD](\s+or\s+2[ABCD]|[\s()])*", config.option.markexpr)
-    is_harness = collection_path.name == "harness" and (collection_path.parent / "test_2a.py").exists()
-    return True if only_parts and is_harness else None
+    return True if only_parts and _is_harness(collection_path) else None
+
+
+def _is_harness(folder: Path) -> bool:
+    """Whether it holds the tests that judge the harness, in which lab tests stand as text only."""
+    return folder.name == "harness" and (folder.parent / "test_2a.py").exists()
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:

@@ -41,8 +41,10 @@ def test_part_2a_runs_and_fails_as_the_lab_should(tree: Path) -> None:
     assert output.count("LabFailure: expected one leader, got none") >= 3
 
 
+@pytest.mark.timeout(400)
 def test_its_own_tests_pass(tree: Path) -> None:
-    output = run(tree, "tests/harness", "-q", "-x", "-k", "not random_programs")
+    """Those that depend on what is there; the rest of labsim's and of isolated's, which take long, is the same code."""
+    output = run(tree, "tests/harness", "-q", "-x", "-k", "not labsim and not isolated")
     assert "failed" not in output
     assert "passed" in output.splitlines()[-1]
 
