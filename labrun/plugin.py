@@ -111,10 +111,9 @@ def _is_lab_without_tests(config: pytest.Config) -> bool:
 def _holds_lab_tests(args: list[str]) -> bool:
     for arg in args:
         path = Path(arg.partition("::")[0])
-        files = [path] if path.is_file() else path.rglob("*.py") if path.is_dir() else []
-        if any(
-            _is_lab_file(f) for f in found if "site-packages" not in f.parts and not any(map(_is_harness, f.parents))
-        ):
+        found = [path] if path.is_file() else path.rglob("*.py") if path.is_dir() else []
+        files = (f for f in found if "site-packages" not in f.parts and not any(map(_is_harness, f.parents)))
+        if any(map(_is_lab_file, files)):
             return True
     return False
 

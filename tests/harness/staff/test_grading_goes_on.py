@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_labgrade import SITTING, grades_of
 
 from conftest import REPOSITORY
 from labgrade import batch, intake
 from labgrade.__main__ import main
 from labgrade.protocol import Run
+from test_labgrade import SITTING, grades_of
 
 STYLES = REPOSITORY / "tests/harness/staff/styles"
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_labgrade import grades_of
 
 from conftest import REPOSITORY
 from labgrade import batch
 from labgrade.__main__ import main
 from labgrade.protocol import Run
 from labrun.record import Record
+from test_labgrade import grades_of
 
 STYLES = REPOSITORY / "tests/harness/staff/styles"
 

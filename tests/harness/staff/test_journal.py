@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watched import watched
 
 import labgob
 from conftest import REPOSITORY
@@ -22,6 +21,7 @@ from labwatch.journal import SCHEMA, Connect, as_json
 from raft.api import ApplyMsg
 from raft.config import Config, Trial
 from raft.persister import Persister
+from watched import watched
 
 RAFT = REPOSITORY / "raft/raft.py"
 
