@@ -447,6 +447,7 @@ def choose(
     `hidden` are those within them, or within the interpreter's, that it does not see, nor their bytecode: solutions,
     the gallery, what is for staff. `path` comes first where it looks for modules, for a lab that is not installed.
     """
+    python = os.path.abspath(python)  # a path by way of `..` may lead through a folder that the sandbox lacks
     root = os.geteuid() == 0
     why = []
     if kind in ("auto", "bwrap"):

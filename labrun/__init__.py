@@ -7,10 +7,11 @@ The lab's own packages are those beside this one. A `raft.py` in the folder wher
 and must not be taken for the package `raft`.
 """
 
+import os
 import sys
 from pathlib import Path
 
-HOME = Path(__file__).parents[1]
+HOME = Path(os.path.abspath(__file__)).parents[1]  # without `..`, which a sandbox may not have
 
 sys.path.insert(0, str(HOME))
 try:
@@ -20,7 +21,7 @@ try:
 finally:
     sys.path.remove(str(HOME))
 
-LAB = [Path(str(package.__file__)).parent for package in (labgob, labrpc, raft)]
+LAB = [Path(os.path.abspath(str(package.__file__))).parent for package in (labgob, labrpc, raft)]
 """The folders of what runs inside a lab test."""
 
 HARNESS = ("labgob", "labrpc", "raft.api", "raft.config", "raft.persister", "raft.threads")

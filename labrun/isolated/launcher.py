@@ -29,7 +29,7 @@ from labrun.isolated.nursery import ANSWER, COMMAND, END, POLL, START
 # -I and -S: no environment variable, user's folder, .pth file or current folder decides what is imported. -S also saves
 # a third of the time to start.
 _PROGRAM = "import sys; sys.path += sys.argv[1:]; from labrun.isolated import {0}; {0}.main()"
-_FOLDERS = dict.fromkeys(str(Path(str(module.__file__)).parents[1]) for module in (labgob, msgspec))
+_FOLDERS = dict.fromkeys(str(Path(os.path.abspath(str(module.__file__))).parents[1]) for module in (labgob, msgspec))
 
 
 NURSERY_PATIENCE = 10.0  # s for an answer of the nursery
@@ -96,7 +96,7 @@ class Launcher:
             raise LauncherError(f"no process for a server could be started: {e}") from e
 
     def _popen(self, module: str, stdin: int, stdout: int | None, stderr: int | None) -> subprocess.Popen[bytes]:
-        python = [sys.executable, "-I", "-S", "-X", "utf8", "-X", "faulthandler"]
+        python = [os.path.abspath(sys.executable), "-I", "-S", "-X", "utf8", "-X", "faulthandler"]
         return subprocess.Popen(
             [*self._prefix, *python, "-c", _PROGRAM.format(module), *_FOLDERS],
             stdin=stdin,
