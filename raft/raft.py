@@ -157,6 +157,7 @@ class Raft:
             for peer in self.others:
                 if not self.sender[peer]:  # else that thread will find the entry when its RPC is back
                     self.sender[peer] = self.go(f"replicator to {peer}", self.replicate, peer)
+            self.advanceCommitIndex()  # a cluster of one has nobody to wait for
             return self.lastIndex(), self.currentTerm, True
 
     def Kill(self) -> None:
@@ -309,7 +310,7 @@ class Raft:
         self.role = Role.FOLLOWER
 
     def resetElectionTimer(self) -> None:
-        """Needs the lock. The ticker notices when it next wakes, which is never too late: timers are only put off."""
+        """Needs the lock. The ticker notices when it next wakes, at the latest the longest timeout from now."""
         self.electionDue = time.monotonic() + random.uniform(*ELECTION_TIMEOUT)
 
     # --- log replication (section 5.3) ---
@@ -361,6 +362,7 @@ class Raft:
                     self.advanceCommitIndex()
                 elif self.nextIndex[peer] == prev + 1:
                     self.nextIndex[peer] = max(self.backUp(prev, reply), self.matchIndex[peer] + 1)
+                    return self.nextIndex[peer] <= prev  # a refusal that leads nowhere is not asked for again at once
                 return True
 
         return send

@@ -827,6 +827,15 @@ def test_a_majority_commits_and_the_followers_hear_of_it(make: Callable[[int], S
     assert server.sent("AppendEntries", 1)[0].args.LeaderCommit == 1
 
 
+def test_a_cluster_of_one_commits_by_itself(make: Callable[[int], Server]) -> None:
+    """Section 5.3: an entry is committed once a majority holds it, and that is the leader."""
+    server = make(1)
+    server.until(lambda: server.role == "leader", "to elect itself")
+    server.start("x")
+    server.wait()
+    assert server.applied == [(1, "x")]
+
+
 def test_an_acceptance_speaks_of_the_entries_that_were_sent(server: Server) -> None:
     """Figure 2, State: matchIndex is what is known to be replicated. The log may have grown since the RPC left."""
 
@@ -940,6 +949,15 @@ def test_a_thread_that_comes_too_late_sends_nothing(server: Server) -> None:
     server.forget()
     server.run(server.rf.replicate, 1)
     assert server.sent("AppendEntries") == []
+
+
+def test_a_peer_that_always_refuses_is_asked_with_each_heartbeat_and_no_more(server: Server) -> None:
+    """raft.raft, replicate: it goes on only for as long as its RPCs get somewhere. (Nothing before entry 1 can differ.)"""
+    server.hold(1, 1, 1)
+    server.answer("AppendEntries", refusing(XLen=1), 1)
+    server.become_leader()
+    server.wait(3)
+    assert len(server.sent("AppendEntries", 1)) == len(server.sent("AppendEntries", 2)) + 1  # the step back to entry 1
 
 
 def test_a_peer_far_behind_and_slow_gets_no_more_rpcs_than_heartbeats(server: Server) -> None:
