@@ -22,6 +22,7 @@ import re
 import sys
 import time
 import warnings
+from bdb import BdbQuit
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,6 +262,10 @@ class LabItem:
         try:
             with warnings.catch_warnings(record=True) as seen:
                 self._run()
+        except Exception as e:  # a LabFailure, or in virtual time its world's copy
+            if isinstance(e.__cause__, (BdbQuit, pytest.exit.Exception)):
+                raise e.__cause__ from None  # somebody quit the debugger in a thread: that is no failure
+            raise
         finally:
             for w in seen:
                 if w.category.__name__ in SUSPICIOUS:  # a world's are classes of its own copies

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
-from conftest import Lab
+from conftest import REPOSITORY, Lab
 from labrun import record
 
 
@@ -284,3 +286,29 @@ def test_failures_are_grouped_by_message_whatever_the_numbers() -> None:
         "TestX2A       3      5  3.0 ± 2.0  30 ± 14  0 ± 0",
     ]
     assert [record.from_line(record.to_line(r)) for r in records] == records
+
+
+@pytest.mark.parametrize("how", ["--sim", "--trials=1"], ids=["virtual", "real"])
+def test_q_at_a_breakpoint_in_an_rpc_handler_quits_the_run(lab: Lab, how: str) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    minimal = readme[readme.index("import threading\n") :].partition("```")[0]
+    (lab.pytester.path / "raft.py").write_text(
+        minimal.replace("reply.Term = self", "breakpoint()\n            reply.Term = self")
+    )
+    (lab.pytester.path / "quit").write_text("q\n")
+    with open(lab.pytester.path / "quit") as answers:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-s",
+            how,
+            "-m2A",
+            "--raft=raft.py",
+            f"{REPOSITORY}/tests/test_2a.py",
+        ]
+        result = subprocess.run(
+            command, stdin=answers, capture_output=True, text=True, cwd=lab.pytester.path, timeout=60
+        )
+    assert "Quitting debugger" in result.stdout
+    assert result.returncode == pytest.ExitCode.INTERRUPTED
