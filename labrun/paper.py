@@ -1,12 +1,10 @@
 """`--paper`: a trial that breaks a rule of the Raft paper fails, seen on the wire (labwatch.paper has the rules).
 
-A Watch listens to one trial, in whichever way it runs, and keeps no events. `check` raises PaperBroken, once the test
+A Watch listens to the journal of one trial, in whichever way that runs. `check` raises PaperBroken, once the test
 itself has passed; what the lab's own checks found comes first.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from labwatch import Broken, Journal, Monitor
 
@@ -28,12 +26,12 @@ class PaperBroken(Exception):
 
 
 class Watch:
-    """The paper's rules over one trial. `observer` is for its raft.config.Trial; `clock` gives its time in s."""
+    """The paper's rules over one trial of `test`, whose journal is about to begin."""
 
-    def __init__(self, part: str, clock: Callable[[], float], *, virtual: bool) -> None:
-        self.observer = Journal(clock, limit=0)
-        self._monitor = Monitor(durable=part in DURABLE, virtual=virtual)
-        self.observer.listen(self._monitor.see, self._monitor.kinds)
+    def __init__(self, journal: Journal, test: str, *, virtual: bool) -> None:
+        self._journal = journal
+        self._monitor = Monitor(durable=test.endswith(DURABLE), virtual=virtual)
+        journal.listen(self._monitor.see, self._monitor.kinds)
 
     @property
     def broken(self) -> list[Broken]:
@@ -47,7 +45,7 @@ class Watch:
 
     def check(self) -> None:
         """Raises PaperBroken; and RuntimeError for a defect of the watching itself."""
-        if self.observer.failures:
-            raise RuntimeError("the paper's rules could not be judged: please report") from self.observer.failures[0]
+        if self._journal.failures:
+            raise RuntimeError("the paper's rules could not be judged: please report") from self._journal.failures[0]
         if self.broken:
             raise PaperBroken(self.broken)

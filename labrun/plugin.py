@@ -20,9 +20,9 @@ import inspect
 import os
 import re
 import sys
-import time
 import warnings
 from bdb import BdbQuit
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labrun import HOME, TESTS, settings
-from labrun.paper import PaperBroken, Watch
+from labrun.paper import PaperBroken
 from labrun.real import RealTrial, exit_refused
-from labrun.record import NodeId, Record, cause_of, message_of
-from labrun.report import Report, ReportError, cut
+from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, message_of
+from labrun.report import MOST_JOURNALS, Report, ReportError, cut
 from labrun.settings import PARTS, Settings, repeat_command
 from labrun.terminal import Terminal
 from labrun.text import shown
@@ -54,6 +54,7 @@ FIXTURE = "make_config"
 
 RUN = pytest.StashKey["LabItem"]()
 EXIT_STATUS = pytest.StashKey[int]()
+REPEATED = pytest.StashKey[Counter[Kind]]()  # failures that were repeated for their journals
 
 
 # --- options, and when to come forward -----------------------------------------------------------------------------
@@ -237,8 +238,10 @@ class LabItem:
         self.settings = settings.of(item.config)
         self.lines: list[str] = []
         self.warnings: list[str] = []
+        self.difference = ""  # between a failing trial and its repetition, of which there should be none
         self._item = item
         s, seed = self.settings, self.settings.seeds.of(trial)
+        # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
         self.running: RealTrial | VirtualTrial | IsolatedRun
         if s.isolate:
             from labrun.isolated.run import IsolatedRun
@@ -253,10 +256,11 @@ class LabItem:
                 self._out,
                 schedule=s.schedule,
                 race_share=s.race_share if s.race else None,
+                journal=s.trials == 1,
                 paper=s.paper,
             )
         else:
-            self.running = RealTrial(s.solution, self.node.test, seed, self._out, self._watch())
+            self.running = RealTrial(s.solution, self.node.test, seed, self._out, paper=s.paper)
 
     def run(self) -> None:
         try:
@@ -274,7 +278,12 @@ class LabItem:
 
     def _run(self) -> None:
         if isinstance(self.running, VirtualTrial):
-            self.running.run_and_check(repeatable=self.settings.sim_check)
+            try:
+                self.running.run_and_check(repeatable=self.settings.sim_check)
+            except Exception as e:
+                if self.running.journal is None and self._deserves_a_journal(e):
+                    self.difference = self.running.repeat_with_journal(e)
+                raise
         else:
             function, arguments = self._item.obj, inspect.signature(self._item.obj).parameters
             others = {name: self._item.funcargs[name] for name in arguments if name != FIXTURE}
@@ -284,12 +293,19 @@ class LabItem:
         for line in self.running.watch.lines() if self.running.watch else []:
             self._out(f"  paper: {line}")
 
-    def _watch(self) -> Watch | None:
-        return Watch(self.node.part, time.monotonic, virtual=False) if self.settings.paper else None
+    def _deserves_a_journal(self, e: Exception) -> bool:
+        """Whether a failing trial is repeated for its journal: the first ones of a kind are, as with logs."""
+        cause = cause_of(e)
+        if self.running.trial is None or cause in COSTLY:
+            return False
+        repeated = self._item.config.stash.setdefault(REPEATED, Counter())
+        kind = Kind.of(self.node.test, cause, message_of(e))
+        repeated[kind] += 1
+        return repeated[kind] <= (MOST_JOURNALS if settings.given(self._item.config, "--report") else 1)
 
     def forget(self) -> None:
         """pytest keeps its items, and with these they would keep every server of the run."""
-        self.running.watch = None
+        self.running.watch = self.running.journal = None
         if self.running.trial:
             self.settings.leaked += self.running.trial.leaked
             self.running.trial = None
@@ -340,10 +356,22 @@ def pytest_runtest_makereport(
                     report.sections.insert(0, ("data races", _races(run.running.races)))
                 if run.running.watch and run.running.watch.lines():
                     report.sections.insert(0, ("the paper's rules", "\n".join(run.running.watch.lines())))
+                # Whoever reads the journal of a failing trial does it here: run.running.journal, which is None where no
+                # server was made, and in virtual time where failures of the same kind have been shown already.
+                if run.difference:
+                    report.sections.insert(0, ("no journal", _different(run.difference)))
                 if run.running.trial:
                     report.sections.insert(0, ("the test so far", "\n".join(run.running.trial.events)))
                 report.sections.append(("repeat with", record.repeat))
     return report
+
+
+def _different(difference: str) -> str:
+    return (
+        f"The trial was repeated for its journal, and went otherwise: {difference}.\n"
+        "A seed gives the same run each time, unless the solution takes chance from elsewhere, as --sim-check tells. "
+        "If that finds nothing, please report this."
+    )
 
 
 def _races(races: list[Race]) -> str:

@@ -11,6 +11,7 @@ import importlib
 import os
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from labrun import HARNESS, solution
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
 from labrun.settings import Seeds
+from labwatch import RING, Journal
 from raft.config import Config, LabFailure, Trial
 
 __all__ = ["RealTrial", "exit_refused"]
@@ -26,17 +28,19 @@ __tracebackhide__ = True
 
 
 class RealTrial:
-    """A trial of a lab test; `out` receives the lab's lines."""
+    """A trial of a lab test; `out` receives the lab's lines; `paper`: the paper's rules are judged while it runs."""
 
     def __init__(
-        self, what: solution.Solution, test: str, seed: int, out: Callable[[str], None], watch: Watch | None = None
+        self, what: solution.Solution, test: str, seed: int, out: Callable[[str], None], *, paper: bool = False
     ) -> None:
         self.solution = what
         self.test = test
         self.seed = seed
         self.out = out
-        self.watch = watch
         self.trial: Trial | None = None  # once the test has made its servers
+        self.journal: Journal | None = None  # from then on; the last RING events of it
+        self.watch: Watch | None = None  # with `paper`
+        self._paper = paper
         self._context = contextlib.ExitStack()
 
     def run(self, test: Callable[[Callable[..., Config]], object]) -> None:
@@ -51,8 +55,9 @@ class RealTrial:
 
     def _make_config(self, *args: Any, **kwargs: Any) -> Config:
         module = self._context.enter_context(solution.loaded(self.solution))
-        observer = self.watch.observer if self.watch else None
-        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), self.out, observer)
+        self.journal = Journal(time.monotonic, RING)
+        self.watch = Watch(self.journal, self.test, virtual=False) if self._paper else None
+        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), self.out, self.journal)
         return self.trial.make_config(*args, **kwargs)
 
 

@@ -99,7 +99,7 @@ class Record:
 
     @property
     def kind(self) -> Kind:
-        return Kind(self.test, self.cause, re.sub(r"\d+", "N", self.message))
+        return Kind.of(self.test, self.cause, self.message)
 
     def changed(self, **fields: Any) -> Record:
         return replace(self, **fields)
@@ -111,6 +111,10 @@ class Kind(NamedTuple):
     test: str
     cause: Cause
     message: str
+
+    @classmethod
+    def of(cls, test: str, cause: Cause, message: str) -> Kind:
+        return cls(test, cause, re.sub(r"\d+", "N", message))
 
 
 _encoder = msgspec.json.Encoder()

@@ -32,10 +32,11 @@ import pytest
 
 from labrun.record import SCHEMA, Kind, Record, to_line
 
-__all__ = ["RECORDS", "Report", "ReportError", "cut"]
+__all__ = ["MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut"]
 
 RECORDS = "records.jsonl"
 MOST_LOGS = 20  # of failures of one kind
+MOST_JOURNALS = 3  # of failures of one kind, in each process that runs trials
 LONGEST_LOG = 200_000  # characters
 END = b"\n]}\n"
 

@@ -2,16 +2,20 @@
 
 `VirtualTrial.run` raises what the test raises. Two minutes of virtual time are the lab's own limit, so a world that
 does not end by then fails with the lab's message. `check_repeatable` runs the same trial in another process, whose
-string hashes differ, and compares the traces.
+string hashes differ, and compares the traces. `repeat_with_journal` runs one that failed again, and has its journal.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,12 +23,14 @@ from typing import Any
 from labrun import HARNESS, HOME, LAB
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
+from labrun.record import cause_of, message_of
 from labrun.settings import Seeds
 from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, SimulationError, World
 from labsim.races import Race
 from labsim.scheduler import Schedule, Wakeups
 from labsim.trace import Event, compare
+from labwatch import RING, Journal
 from raft.config import TIME_LIMIT, Config, LabFailure, Trial
 
 __tracebackhide__ = True
@@ -52,7 +58,11 @@ class RaceFound(Exception):
 
 
 class VirtualTrial:
-    """A trial of the test function `test` in `file`; `out` receives the lab's lines."""
+    """A trial of the test function `test` in `file`; `out` receives the lab's lines.
+
+    journal   whether its events are kept. Without, and without `paper`, nobody is told of any
+    paper     whether the paper's rules are judged while it runs
+    """
 
     def __init__(
         self,
@@ -64,6 +74,7 @@ class VirtualTrial:
         *,
         schedule: Schedule = "random",
         race_share: float | None = None,
+        journal: bool = False,
         paper: bool = False,
     ) -> None:
         self.solution = solution
@@ -74,7 +85,9 @@ class VirtualTrial:
         self.trial: Trial | None = None  # once the test has made its servers
         self.events: list[Event] = []
         self.races: list[Race] = []
+        self.journal: Journal | None = None  # with `journal`, or after repeat_with_journal; the last RING events of it
         self.watch: Watch | None = None  # with `paper`
+        self._keep = journal
         self._paper = paper
         self._schedule: Schedule = schedule
         self._race_share = race_share
@@ -95,15 +108,16 @@ class VirtualTrial:
         )
 
         harness = Snapshot([])
-        if self._paper:
-            self.watch = Watch(self.test[-2:], world.now, virtual=True)
+        journal = Journal(world.now, RING if self._keep else 0) if self._keep or self._paper else None
+        self.journal = journal if self._keep else None
+        self.watch = Watch(journal, self.test, virtual=True) if journal and self._paper else None
 
         def make_config(*args: Any, **kwargs: Any) -> Config:
             nonlocal harness
             harness = Snapshot(map(world.import_module, HARNESS))
             make = _load(world, self.solution).Make
             self.trial = world.import_module("raft.config").Trial(
-                make, Seeds.streams(self.seed, self.test), self.out, self.watch.observer if self.watch else None
+                make, Seeds.streams(self.seed, self.test), self.out, journal
             )
             return self.trial.make_config(*args, **kwargs)
 
@@ -135,6 +149,42 @@ class VirtualTrial:
             raise RaceFound(self.races)
         if self.watch:
             self.watch.check()
+
+    def repeat_with_journal(self, failure: Exception) -> str:
+        """Run a trial that has failed with `failure` again, unseen, for its journal. How the two differ, or "".
+
+        The same seed gives the same run, unless the solution takes chance from elsewhere; if it does not, a difference
+        is a defect of the harness. Then there is no journal.
+        """
+        again = VirtualTrial(
+            self.solution,
+            self.file,
+            self.test,
+            self.seed,
+            lambda line: None,
+            schedule=self._schedule,
+            race_share=self._race_share,
+            journal=True,
+            paper=self._paper,
+        )
+        ended: Exception | None = None
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            try:
+                again.run_and_check(repeatable=False)
+            except Exception as e:
+                ended = e
+        first, second = self._ending(failure), again._ending(ended)
+        if first == second:
+            self.journal = again.journal
+            return ""
+        return f"the first run ended with {first}, the second with {second}"
+
+    def _ending(self, failure: Exception | None) -> str:
+        """How a run ended, in words that are the same for two runs that are."""
+        said = re.sub("0x[0-9a-f]+", "0x...", message_of(failure)) if failure else ""
+        figures = f", after {self.trial.figures}" if self.trial else ""
+        return f"{cause_of(failure)}: {said}{figures}" if failure else f"a pass{figures}"
 
     def _is_solutions(self, path: str) -> bool:
         """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""

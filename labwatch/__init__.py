@@ -12,7 +12,7 @@ Nothing here runs code of the solution: messages are read as the bytes that trav
 process may watch a trial in virtual time, and costs it no time of its own.
 """
 
-from labwatch.journal import Journal
+from labwatch.journal import RING, Journal
 from labwatch.paper import Broken, Monitor
 
-__all__ = ["Broken", "Journal", "Monitor"]
+__all__ = ["RING", "Broken", "Journal", "Monitor"]

@@ -63,7 +63,7 @@ from labrun.isolated.threads import Awaited, Pool
 from labrun.solution import Solution, SolutionError
 from labrun.text import MAX_TEXT, shown
 from raft.api import ApplyCh, ApplyMsg, Raft
-from raft.config import LEAK_PATIENCE, Config, LabFailure, LeakWarning, Trial
+from raft.config import LEAK_PATIENCE, Config, LabFailure, LeakWarning, Observer, Trial
 from raft.persister import Persister
 
 __tracebackhide__ = True
@@ -103,12 +103,17 @@ class RemoteTraceback(Exception):
 
 
 class IsolatedTrial(Trial):
-    """One run of one lab test. `seed` and `out` are a Trial's; leaving the block ends all processes."""
+    """One run of one lab test. `seed`, `out` and `observer` are a Trial's; leaving the block ends all processes."""
 
     def __init__(
-        self, solution: Solution, seed: str, out: Callable[[str], None], launcher: Starts | None = None
+        self,
+        solution: Solution,
+        seed: str,
+        out: Callable[[str], None],
+        launcher: Starts | None = None,
+        observer: Observer | None = None,
     ) -> None:
-        super().__init__(self._make, seed, out)
+        super().__init__(self._make, seed, out, observer)
         self.solution = solution
         self.launcher: Starts = launcher or Launcher()
         self._own_launcher = None if launcher else self.launcher

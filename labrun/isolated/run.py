@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from labrun.isolated.launcher import Launcher, Starts
 from labrun.paper import Watch
 from labrun.settings import Seeds
 from labrun.solution import Solution
+from labwatch import RING, Journal
 from raft.config import Config
 
 __all__ = ["IsolatedRun", "close", "use"]
@@ -55,6 +57,7 @@ class IsolatedRun:
         self.out = out
         self.watch: Watch | None = None  # the judge knows no message's class, so the paper's rules have nothing to read
         self.trial: IsolatedTrial | None = None  # once the test has made its servers
+        self.journal: Journal | None = None  # from then on; the last RING events of it
         self._context = contextlib.ExitStack()
 
     def run(self, test: Callable[[Callable[..., Config]], object]) -> None:
@@ -64,5 +67,8 @@ class IsolatedRun:
 
     def _make_config(self, *args: Any, **kwargs: Any) -> Config:
         streams = Seeds.streams(self.seed, self.test)
-        self.trial = self._context.enter_context(IsolatedTrial(self.solution, streams, self.out, _launcher()))
+        self.journal = Journal(time.monotonic, RING)
+        self.trial = self._context.enter_context(
+            IsolatedTrial(self.solution, streams, self.out, _launcher(), self.journal)
+        )
         return self.trial.make_config(*args, **kwargs)
