@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import labgob
-from conftest import REPOSITORY, VARIANT
+from conftest import VARIANT
 from labrpc import Request
 from labwatch import Journal, Monitor
 from labwatch.paper import judge
@@ -27,6 +27,7 @@ from raft.raft import (
 from watched import BROKEN, watched
 
 RIGHT = Path(__file__).parent / "right"
+STYLES = sorted(Path(__file__).parent.glob("styles/*.py"))
 
 
 class End:
@@ -865,8 +866,8 @@ def test_names_in_snake_case_are_bound(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("style", sorted(path.stem for path in (REPOSITORY / "tests/harness/styles").glob("*.py")))
-def test_the_styles_break_none(style: str) -> None:
+@pytest.mark.parametrize("style", STYLES, ids=lambda path: path.stem)
+def test_the_styles_break_none(style: Path) -> None:
     for seed in range(3):
-        run = watched(REPOSITORY / f"tests/harness/styles/{style}.py", "TestManyElections2A", seed)
+        run = watched(style, "TestManyElections2A", seed)
         assert (run.failure, run.monitor.broken) == (None, [])
