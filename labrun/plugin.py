@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from labrun import HOME, TESTS, settings
+from labrun.isolated.shared import shared
 from labrun.paper import PaperBroken
 from labrun.real import RealTrial, exit_refused
 from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, message_of
@@ -362,6 +363,8 @@ def pytest_runtest_makereport(
                     report.sections.insert(0, ("no journal", _different(run.difference)))
                 if run.running.trial:
                     report.sections.insert(0, ("the test so far", "\n".join(run.running.trial.events)))
+                if run.settings.isolate and (names := shared(run.settings.solution)):
+                    report.sections.append(("shared by all servers of one process, by none here", "\n".join(names)))
                 report.sections.append(("repeat with", record.repeat))
     return report
 

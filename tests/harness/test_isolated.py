@@ -18,11 +18,12 @@ import msgspec
 import pytest
 
 import labgob
-from conftest import Lab
+from conftest import REPOSITORY, Lab
 from labrun import solution
 from labrun.isolated import frames, judge
 from labrun.isolated.judge import Died, IsolatedTrial, RemoteTraceback, Silent, TooBusy
 from labrun.isolated.launcher import Launcher
+from labrun.isolated.shared import shared
 from raft.config import LabFailure, LeakWarning, Trial
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="players are started as POSIX has it")
@@ -697,3 +698,52 @@ def test_text_that_is_shown_is_cut_and_escaped() -> None:
     assert frames.shown("a\x1b[31m\udc80\tb\nö") == "a\\x1b[31m\\udc80 b\nö"
     assert frames.shown("x" * 3000) == "x" * 1996 + " ..."
     assert len(frames.shown("\x00" * 3000)) == 2000
+
+
+SHARING = {
+    "the global votes, changed in Raft.GetState": (
+        "votes = []",
+        "def GetState(self): votes.append(self.me); return 0, False",
+    ),
+    "the global leader, changed in Raft.GetState": (
+        "leader = None",
+        "def GetState(self):\n        global leader\n        leader = self.me\n        return 0, False",
+    ),
+    "Raft.log, changed in Raft.GetState": ("", "log = []\n    def GetState(self): self.log.append(1); return 0, False"),
+    "Raft.leader, set in Raft.GetState": (
+        "",
+        "leader = 0\n    def GetState(self): Raft.leader = self.me; return 0, False",
+    ),
+    "the default of Make's argument log": ("def Make(peers, me, persister, applyCh, log=[]): return Raft(log)", ""),
+}
+
+
+@pytest.mark.parametrize("what", SHARING)
+def test_what_servers_share_in_one_process_only_is_named_where_they_fail_isolated(lab: Lab, what: str) -> None:
+    top, body = SHARING[what]
+    top = top or "def Make(peers, me, persister, applyCh): return Raft([])"
+    if "def Make" not in top:
+        top += "\ndef Make(peers, me, persister, applyCh): return Raft([])"
+    body = body or "def GetState(self): return 0, False"
+    lab.solution(
+        f"{top}\nclass Raft:\n    def __init__(self, own): self.own = own\n"
+        f"    def Start(self, command): return -1, 0, False\n    def Kill(self): pass\n    {body}\n"
+    )
+    result = lab.run_quick("--isolate", "-k", "Quick", "--raft=raft.py", source=FAILING)
+    result.stdout.re_match_lines(
+        [r"-* shared by all servers of one process, by none here -*", rf"raft.py:\d+: {what}.*"]
+    )
+
+
+FAILING = """
+import pytest
+pytestmark = getattr(pytest.mark, "2A")
+
+def TestQuick2A(make_config):
+    with make_config(3) as cfg:
+        cfg.fail("no leader")
+"""
+
+
+def test_what_each_server_has_of_its_own_is_not_named_as_shared() -> None:
+    assert shared(solution.find("raft/raft.py", REPOSITORY)) == []
