@@ -457,7 +457,8 @@ class _Copy:
         """What --raft takes for the solution among the files of the copy, and how it was chosen."""
         python = sorted(name for name in self.files if name.endswith(".py"))
         if not python:
-            some = f" (it holds {_list(sorted(self.files))})" if self.files else ", as it is empty"
+            held = [f"it holds {_list(sorted(self.files))}"] if self.files else []
+            some = f" ({'; '.join([*held, *self.noted()])})" if held or self._notes else ", as it is empty"
             raise _Refused(f"{self.label} holds no Python file{some}: hand in raft.py")
         sources: dict[str, _Source] = {}
 

@@ -144,6 +144,14 @@ def test_the_solution_in_a_folder_is_found_and_loads(
     assert made(submission, tmp_path / "copy") == 1
 
 
+def test_a_folder_whose_raft_is_a_link_is_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").write_text(MAKE)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/raft.py").symlink_to(tmp_path / "elsewhere.py")
+    reason = only(tmp_path / "sub").reason
+    assert reason == "the folder sub holds no Python file (left out raft.py: a link): hand in raft.py"
+
+
 def test_nothing_of_a_submission_runs_while_it_is_looked_at(tmp_path: Path) -> None:
     touched = tmp_path / "touched"
     source = f"open({str(touched)!r}, 'w')\n{MAKE}"
