@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -18,13 +19,18 @@ from typing import Any, get_args
 from _pytest.mark.expression import Expression
 
 from labgrade import gallery, grades, policy
-from labgrade.batch import STAGES, Batch, known_seed, look
+from labgrade.batch import Batch, Here, known_seed, look
+from labgrade.block import Runner
 from labgrade.handout import HandoutError, handout
 from labgrade.policy import Grading, GradingError
+from labgrade.publish import publish
 from labgrade.sandbox import Kind
+from labgrade.status import status
+from labrun import scoring
 from labrun.settings import PARTS
 
 DEFAULTS = Grading()
+SHOWN = 3  # of the submissions that run
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where results go; given again it goes on there, with late or changed submissions and more trials",
     )
-    grade.add_argument("--policy", type=Path, metavar="FILE", help="a TOML file with a table [tool.labgrade]")
+    _add_policy(grade)
     _add_common(grade, mode="real")
     add = grade.add_argument
     add("--only", action="append", default=[], metavar="NAME", help="grade this one of them; may be given again")
@@ -59,9 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--sandbox", choices=get_args(Kind), help=f"around what runs a submission ({DEFAULTS.sandbox})")
     add("--timeout", type=float, metavar="S", help="for one trial: real seconds, or virtual, the processor's")
     add("--memory", type=_at_least_one, metavar="MB", help=f"for one process ({DEFAULTS.memory})")
-    add("--rule", choices=get_args(policy.Rule), help=f"points only if all trials pass, or by share ({DEFAULTS.rule})")
-    add("--points", action="append", type=_points, metavar="TEST=P", help=f"({policy.POINTS:g} a test)")
+    add("--rule", choices=get_args(scoring.Rule), help=f"points only if all trials pass, or by share ({DEFAULTS.rule})")
+    add("--points", action="append", type=_points, metavar="TEST=P", help=f"({scoring.POINTS:g} a test)")
     add("--give-up", type=int, metavar="K", help=f"after K costly failures of a test ({DEFAULTS.give_up}; 0: never)")
+    add("--late", action="append", default=[], metavar="NAME", help="this one came late; may be given again")
+
+    progress = commands.add_parser(
+        "status",
+        help="say how far a grading is",
+        description="Print how far a grading is, while it runs or when it has stopped.",
+    )
+    progress.set_defaults(run=_status)
+    progress.add_argument("out", type=Path, metavar="OUT", help="the folder of the grading")
 
     tell = commands.add_parser(
         "explain",
@@ -91,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     out.set_defaults(run=_handout)
     out.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
     return parser
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="a TOML file with a table [tool.labgrade]")
+    parser.add_argument(
+        "--with", dest="tests", action="append", default=[], metavar="FILE", help="a lab test of your own, test_*.py"
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser, mode: str) -> None:
@@ -135,7 +157,7 @@ def _gallery(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up", "confirm", "sandbox")
+    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up", "confirm", "sandbox", "tests")
     given: dict[str, Any] = {name: getattr(options, name) for name in names}
     given["points"] = dict(options.points) if options.points else None
     grading = policy.read(options.policy, **given)
@@ -144,7 +166,7 @@ def _grade(options: argparse.Namespace) -> int:
         given["seed"] = random.SystemRandom().randrange(1, 2**31) if seed is None else seed
         grading = policy.read(options.policy, **given)
     out = options.out.absolute()
-    batch = Batch(look(options.submissions, out, options.only), grading, out)
+    batch = Batch(look(options.submissions, out, options.only, options.late), grading, out)
     try:
         batch.prepare()
         unknown = grading.points.keys() - set(batch.tests)
@@ -155,12 +177,17 @@ def _grade(options: argparse.Namespace) -> int:
         if stopped:
             print(f"stopped. The same command goes on with what is left (--out {options.out})", file=sys.stderr)
             return 130
-        results = grades.write(batch)
+        closing = publish(batch)
     finally:
         batch.close()
-    print(f"{len(results)} submissions, {grading.trials} trials from seed {grading.seed} on, {grading.mode}:")
-    print("\n".join(grades.closing_table(results, grading)))
-    print(f"in {options.out}: grades.csv, grades.json, and a folder for each submission")
+    print(f"{len(closing)} submissions, {grading.trials} trials from seed {grading.seed} on, {grading.mode}:")
+    print("\n".join(closing.lines()))
+    print(f"in {options.out}: index.html, grades.csv, grades.json, and a folder for each submission")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    print("\n".join(status(options.out)))
     return 0
 
 
@@ -173,7 +200,7 @@ def run(batch: Batch, processes: int) -> bool:
     """Run a batch with a line of progress. True when Ctrl-C has stopped it."""
     line = Progress(batch)
     try:
-        batch.run(processes, line.show)
+        batch.run(Here(Runner(batch.grading, batch.processes), processes), line.show)
     except KeyboardInterrupt:
         return True
     finally:
@@ -187,31 +214,24 @@ class Progress:
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.began = time.monotonic()
-        self.before = self._count()[0]
+        self.before = batch.counts().done
         self.terminal = sys.stderr.isatty()
         self.shown = self.began
-
-    def _count(self) -> tuple[int, int]:
-        """How many trials have a record, and how many of them have passed."""
-        graded = self.batch.graded
-        passed = [r.passed for g in graded for stage in STAGES for r in list(g.records[stage].values())]
-        return len(passed), sum(passed)
-
-    def _total(self) -> int:
-        """How many there are to be; the isolated ones as far as is known."""
-        graded = self.batch.graded
-        return sum(len({*self.batch.planned(g, stage), *g.records[stage]}) for g in graded for stage in STAGES)
 
     def show(self, last: bool = False) -> None:
         now = time.monotonic()
         if not last and now - self.shown < (0.5 if self.terminal else 10):
             return
         self.shown = now
-        done, passed = self._count()
-        total = self._total()
+        done, passed, total = self.batch.counts()
         rate = (done - self.before) / max(now - self.began, 0.001)
-        left = f", {_minutes((total - done) / rate)} left" if rate and done < total else ""
-        text = f"{done} of {total} trials, {passed} passed, {done - passed} failed, {rate:.1f} a second{left}"
+        text = f"{done} of {total} trials, {passed} passed, {done - passed} failed, {rate:.1f} a second"
+        if rate and done < total:
+            text += f", {_minutes((total - done) / rate)} left"
+        if self.batch.current:
+            text += f"; now {', '.join(self.batch.current[:SHOWN])}"
+        if self.terminal:
+            text = text[: shutil.get_terminal_size().columns - 1]
         print(
             f"\r\x1b[K{text}" if self.terminal else text, end="" if self.terminal else "\n", file=sys.stderr, flush=True
         )

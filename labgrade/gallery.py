@@ -124,7 +124,7 @@ def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], 
         for bug, graded in zip(of_part, batch.graded, strict=True):
             if graded.trouble:
                 raise GalleryError(f"{bug.path}: {graded.trouble}")
-            records = list(graded.records["trials"].values())
+            records = [known.record for known in graded.records()["trials"].values()]
             rates = "".join(f"{_share(records, test):5.0%}" for test in tests)
             print(bug.name.ljust(width) + rates + _verdict(bug, records))
             missed += _is_missed(bug, records)

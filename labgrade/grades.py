@@ -1,46 +1,43 @@
-"""What a grading comes to: scores, and the files that a course takes them from.
+"""What a grading comes to: the score of a submission, from the records of its trials alone, and what it is made of.
 
-Written into the folder of the grading, from the records of the trials alone:
+How much a test is worth for its records is labrun.scoring's matter. What could not be graded has a `reason`, and no
+points. A late submission loses what the policy says.
 
-- `grades.csv`: a line a submission: who, score, the most it could be, for each test how many trials passed and of how
-  many, of isolated ones likewise, what a human should look at, and the first failure. It is for spreadsheets, starts
-  with a BOM, and no cell can start a formula;
-- `grades.json`: the same and more, for programs: `{"schema": 3, "settings": ..., "submissions": [...]}`, each with its
-  `tests`, and each of those with its kinds of failures, how often, with which seeds, and how to repeat one;
-- `NAME/results.json`: one submission's results as Gradescope's autograder wants them;
-- `NAME/logs/`: of each kind of failure, the log of one trial.
-
-By the rule "all", a test has its points when all of its trials have passed, isolated ones included; by "share", the
-share of them that passed, or that of the isolated ones if it is less: they are what cannot be forged. A trial without a
-record has not passed. What could not be graded has a `reason`, and no points.
-
-`explain` says in words what a student is to be told.
+`Failure`, `TestGrade` and `Grade` are also the schema of `grades.json`; `ClosingTable`, `in_full` and `explain` put
+them in words.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import shutil
-import traceback
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labgrade.batch import Batch, Graded, disk, written
-from labgrade.policy import POINTS, Grading, GradingError
-from labgrade.protocol import Stage, opened
+import msgspec
+
+from labgrade.batch import Batch
+from labgrade.block import Graded, Known
+from labgrade.policy import GradingError
+from labgrade.protocol import Key, Stage
 from labrun.record import Cause, Record, grouped, shown_seeds, table
 from labrun.text import shown
 
-__all__ = ["Failure", "Grade", "TestGrade", "closing_table", "explain", "grade", "write"]
+__all__ = [
+    "ClosingTable",
+    "Failure",
+    "Grade",
+    "TestGrade",
+    "explain",
+    "first_failure",
+    "grade",
+    "in_full",
+    "story",
+]
 
 MESSAGE = 200  # characters of a message in a table
-LOG = 200_000  # bytes of a log that are kept
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 UNCONFIRMED = (
     "no isolated trials (--confirm 0): these points come from processes in which the submission ran beside its judge, "
     "and a submission made for that can have all of them without a Raft"
@@ -87,8 +84,12 @@ class Grade:
     max_score: float
     student: str = ""
     id: str = ""
+    platform: str = ""  # whose export gave the file its name: "moodle", "canvas"
     late: bool = False
+    penalty: float = 0.0  # points that were lost for it
     solution: str = ""  # what was chosen in the submission, and why
+    digest: str = ""  # of the submission's files
+    lab: str = ""  # the version of the lab that judged it
     notes: list[str] = field(default_factory=list)
     reason: str = ""  # why it could not be graded
     look: list[str] = field(default_factory=list)  # what a human should look at
@@ -96,173 +97,93 @@ class Grade:
 
 
 def grade(batch: Batch, graded: Graded) -> Grade:
-    """The score of a submission."""
-    s = graded.submission
-    tests = [_of_test(batch, graded, test) for test in batch.tests]
-    score, most = (round(sum(getattr(t, name) for t in tests), 2) for name in ("score", "max_score"))
-    look = []
-    for t in tests:
-        isolated = [f for f in t.failures if f.stage == "isolated"]
-        unjudged = [f for f in isolated if f.cause in ("load", "not_run")]
-        if t.passed == t.trials and len(isolated) > len(unjudged):
-            look.append(f"{t.test}: {SHARED} ({isolated[0].message.partition(chr(10))[0]})")
-        elif unjudged:
-            look.append(f"{t.test}: {unjudged[0].message}")
-        look += [f"{t.test}: {warning} (in {count} trials that passed)" for warning, count in t.warnings.items()]
+    """The score of a submission. Raises OSError if its records cannot be read."""
+    s, g = graded.submission, batch.grading
+    known = graded.records()
+    tests = [_of_test(batch, graded, known, test) for test in batch.tests]
+    score = sum(t.score for t in tests)
+    penalty = round(score * g.late_penalty, 2) if s.late else 0.0
+    first = next((k.record for stage in known.values() for k in stage.values()), None)
     return Grade(
         name=s.name,
         path=shown(str(s.path)),
-        score=score,
-        max_score=most,
+        score=round(score - penalty, 2),
+        max_score=round(sum(t.max_score for t in tests), 2),
         student=s.student,
         id=s.id,
+        platform=s.platform,
         late=s.late,
+        penalty=penalty,
         solution=s.how,
+        digest=s.digest,
+        lab=first.lab if first else "",
         notes=list(s.notes),
         reason=graded.trouble,
-        look=look,
+        look=[mark for t in tests for mark in _marks(t)],
         tests=tests,
     )
 
 
-def _of_test(batch: Batch, graded: Graded, test: str) -> TestGrade:
+def _marks(t: TestGrade) -> list[str]:
+    """What a human should look at."""
+    isolated = [f for f in t.failures if f.stage == "isolated"]
+    unjudged = [f for f in isolated if f.cause in ("load", "not_run")]
+    marks = []
+    if t.passed == t.trials and len(isolated) > len(unjudged):
+        marks.append(f"{t.test}: {SHARED} ({isolated[0].message.partition(chr(10))[0]})")
+    elif unjudged:
+        marks.append(f"{t.test}: {unjudged[0].message}")
+    return marks + [f"{t.test}: {warning} (in {count} trials that passed)" for warning, count in t.warnings.items()]
+
+
+def _of_test(batch: Batch, graded: Graded, known: dict[Stage, dict[Key, Known]], test: str) -> TestGrade:
     g = batch.grading
-    worth = g.points.get(test, POINTS)
     if graded.trouble:
         failure = Failure("trials", "import", graded.trouble, [], "")
-        return TestGrade(test, 0, g.trials, 0, 0, 0.0, worth, [failure], {}, 0)
-    trials, isolated = (batch.of_test(graded, stage, test) for stage in ("trials", "isolated"))
-    passed, confirmed = (sum(r.passed for r in records) for records in (trials, isolated))
-    wanted = sum(key.test == test for key in batch.planned(graded, "isolated"))
-    failures = [_failure(graded, "trials", kind) for kind in grouped(trials)]
-    failures += [_failure(graded, "isolated", kind) for kind in grouped(isolated)]
+        return TestGrade(test, 0, g.trials, 0, 0, 0.0, g.worth(test), [failure], {}, 0)
+    trials, isolated = _asked(known["trials"], test, g.trials), _asked(known["isolated"], test, g.confirm)
+    wanted = g.confirm if batch.is_worth_it(graded, test) else 0
+    failures = [*_failures("trials", trials), *_failures("isolated", isolated)]
     if len(trials) < g.trials:
-        missing = f"{g.trials - len(trials)} trials have no record: the grading was stopped"
+        missing = f"{g.trials - len(trials)} trials have no record: {batch.stopped}"
         failures.append(Failure("trials", "not_run", missing, [], ""))
     if len(isolated) < wanted:
-        why = "the machine was too busy to judge" if graded.loads[test] else "the grading was stopped"
-        missing = f"{wanted - len(isolated)} isolated trials have no record: {why}; the same command runs them again"
-        cause: Cause = "load" if graded.loads[test] else "not_run"
-        failures.append(Failure("isolated", cause, missing, [], ""))
-    share = passed / g.trials
-    if g.confirm:
-        share = min(share, confirmed / wanted) if wanted else 0.0
-    if g.rule == "all":
-        share = float(share == 1)
-    warnings = Counter(shown(w, MESSAGE) for r in (*trials, *isolated) if r.passed for w in r.warnings)
+        load = graded.loads[test] and not batch.out_of_time
+        why = "the machine was too busy to judge; the same command runs them again" if load else batch.stopped
+        missing = f"{wanted - len(isolated)} isolated trials have no record: {why}"
+        failures.append(Failure("isolated", "load" if load else "not_run", missing, [], ""))
+    records, confirmed = ([k.record for k in some] for some in (trials, isolated))
     return TestGrade(
         test,
-        passed,
+        sum(r.passed for r in records),
         g.trials,
-        confirmed,
+        sum(r.passed for r in confirmed),
         wanted,
-        round(worth * share, 2),
-        worth,
+        round(g.worth(test) * g.scoring.share(records, confirmed), 2),
+        g.worth(test),
         failures,
-        dict(warnings),
+        dict(Counter(shown(w, MESSAGE) for r in (*records, *confirmed) if r.passed for w in r.warnings)),
         graded.loads[test],
     )
 
 
-def _failure(graded: Graded, stage: Stage, kind: Sequence[Record]) -> Failure:
-    first = next((r for r in kind if r.log), kind[0])
-    run = next(run for (s, key), run in graded.runs.items() if s == stage and key == (first.test, first.trial))
-    log = f"runs/{run}/box/report/{first.log}" if first.log else ""
-    return Failure(stage, first.cause, first.message, sorted(r.seed for r in kind), first.repeat, log)
+def _asked(known: dict[Key, Known], test: str, most: int) -> list[Known]:
+    """Of those trials that are asked for, in their order."""
+    return [found for trial in range(most) if (found := known.get(Key(test, trial)))]
 
 
-# -- files -----------------------------------------------------------------------------------------------------------
+def _failures(stage: Stage, known: Sequence[Known]) -> Iterable[Failure]:
+    runs = {k.record.trial: k.run for k in known}
+    for kind in grouped(k.record for k in known):
+        first: Record = next((r for r in kind if r.log), kind[0])
+        log = f"runs/{runs[first.trial]}/box/report/{first.log}" if first.log else ""
+        yield Failure(stage, first.cause, first.message, sorted(r.seed for r in kind), first.repeat, log)
 
 
-def write(batch: Batch) -> list[Grade]:
-    """All files of a grading, as the module says. Raises GradingError if the disk does not take them."""
-    with disk(batch.out):
-        everybody = sorted([*batch.graded, *batch.others], key=lambda graded: graded.name)
-        grades = [_written(batch, graded) for graded in everybody]
-        whole = {"schema": 3, "settings": asdict(batch.grading), "submissions": list(map(asdict, grades))}
-        written(batch.out / "grades.json", json.dumps(whole, indent=1).encode())
-        written(batch.out / "grades.csv", _spreadsheet(batch, grades).encode("utf-8-sig"))
-    return grades
+# -- in words --------------------------------------------------------------------------------------------------------
 
 
-def _written(batch: Batch, graded: Graded) -> Grade:
-    try:
-        g = grade(batch, graded)
-        folder = batch.out / g.name
-        _keep_logs(folder, g)
-    except OSError:
-        raise
-    except Exception as e:
-        graded.trouble = f"its grade could not be written: {type(e).__name__}: {shown(str(e), 300)}"
-        batch.log_trouble(graded, traceback.format_exc(limit=20))
-        g = grade(batch, graded)
-        folder = batch.out / g.name
-    written(folder / "results.json", json.dumps(_for_gradescope(g, batch.grading), indent=1).encode())
-    return g
-
-
-def _keep_logs(folder: Path, g: Grade) -> None:
-    """Copy a log of each kind of failure; what the submission has made of it is not followed."""
-    logs = folder / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    for test in g.tests:
-        for failure in test.failures:
-            if not failure.log:
-                continue
-            try:
-                with opened(folder, failure.log) as file:
-                    text = file.read(LOG)
-            except OSError:
-                failure.log = ""
-                continue
-            logs.mkdir(exist_ok=True)
-            prefix = "isolated-" if failure.stage == "isolated" else ""
-            copy = logs / f"{prefix}{failure.log.rpartition('/')[2]}"
-            copy.write_bytes(text)
-            failure.log = str(copy.relative_to(folder))
-
-
-def _spreadsheet(batch: Batch, grades: Sequence[Grade]) -> str:
-    isolated = batch.grading.confirm > 0
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    columns = ["submission", "student", "id", "late", "score", "max_score"]
-    for test in batch.tests:
-        columns += [f"{test} passed", f"{test} trials"]
-        columns += [f"{test} isolated passed", f"{test} isolated trials"] * isolated
-    rows.writerow([*columns, "look at", "first failure"])
-    for g in grades:
-        counts: list[object] = []
-        for t in g.tests:
-            counts += [t.passed, t.trials, *([t.isolated_passed, t.isolated_trials] if isolated else [])]
-        row = [g.name, g.student, g.id, "late" if g.late else "", f"{g.score:g}", f"{g.max_score:g}", *counts]
-        rows.writerow([_cell(str(value)) for value in (*row, "; ".join(g.look), _first_failure(g))])
-    return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    text = text.partition("\n")[0]
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
-def _for_gradescope(g: Grade, grading: Grading) -> dict[str, Any]:
-    tests = [
-        {
-            "name": t.test,
-            "score": t.score,
-            "max_score": t.max_score,
-            "status": "passed" if t.score == t.max_score else "failed",
-            "output": "\n".join(_story(t, grading.rule)),
-            "visibility": "visible",
-        }
-        for t in g.tests
-    ]
-    said = g.reason or "\n".join([f"{g.score:g} of {g.max_score:g} points", f"graded: {g.solution}", *g.notes])
-    return {"score": g.score, "output": said, "visibility": "visible", "tests": tests}
-
-
-def _story(t: TestGrade, rule: str) -> list[str]:
+def story(t: TestGrade, rule: str) -> list[str]:
     """What a student is told of a test."""
     lines = [f"{t.passed} of {t.trials} trials passed" + (", and all must" if rule == "all" else "")]
     if t.isolated_trials:
@@ -279,75 +200,87 @@ def _story(t: TestGrade, rule: str) -> list[str]:
     return lines
 
 
-def closing_table(grades: Sequence[Grade], grading: Grading) -> list[str]:
+class ClosingTable:
     """A line a submission, with what most of its failures say; then what a human should look at."""
-    rows = [["submission", "score", *(t.test.removeprefix("Test") for t in grades[0].tests)]]
-    for g in grades:
+
+    def __init__(self, confirm: int, tests: Sequence[str]) -> None:
+        self._confirm = confirm
+        self._rows = [["submission", "score", *(test.removeprefix("Test") for test in tests)]]
+        self._failures = [""]
+        self._look: list[str] = []
+        self._loads = 0
+
+    def add(self, g: Grade) -> None:
         counts = [
             f"{t.passed}/{t.trials}" + (f"+{t.isolated_passed}/{t.isolated_trials}" if t.isolated_trials else "")
             for t in g.tests
         ]
-        rows.append([g.name, f"{g.score:g}/{g.max_score:g}", *counts])
-    lines = [
-        f"{line}  {_first_failure(g)[:MESSAGE]}".rstrip() if g else line
-        for line, g in zip(table(rows), [None, *grades], strict=True)
-    ]
-    if not grading.confirm:
-        lines += ["", f"WARNING: {UNCONFIRMED}"]
-    loads = sum(t.loads for g in grades for t in g.tests)
-    if loads:
-        lines += ["", f"{loads} isolated trials were run again, as the machine was too busy to judge"]
-    look = [f"  {g.name}: {what}" for g in grades for what in g.look]
-    if look:
-        lines += ["", "look at:", *look]
-    return lines
+        self._rows.append([g.name, f"{g.score:g}/{g.max_score:g}", *counts])
+        self._failures.append(first_failure(g)[:MESSAGE])
+        self._look += [f"  {g.name}: {what}" for what in g.look]
+        self._loads += sum(t.loads for t in g.tests)
+
+    def __len__(self) -> int:
+        return len(self._rows) - 1
+
+    def lines(self) -> list[str]:
+        rows = zip(table(self._rows), self._failures, strict=True)
+        lines = [f"{line}  {failure}".rstrip() for line, failure in rows]
+        if not self._confirm:
+            lines += ["", f"WARNING: {UNCONFIRMED}"]
+        if self._loads:
+            lines += ["", f"{self._loads} isolated trials were run again, as the machine was too busy to judge"]
+        return [*lines, "", "look at:", *self._look] if self._look else lines
 
 
-def _first_failure(g: Grade) -> str:
+def first_failure(g: Grade) -> str:
     """Of the first test that failed, in one line."""
+    return next((t.failures[0].message.partition("\n")[0] for t in g.tests if t.failures), "")
+
+
+def in_full(g: Grade, rule: str, test: str = "") -> list[str]:
+    """All that a student is to be told of a submission, or of one of its tests."""
+    lines = [f"{g.name}: {g.score:g} of {g.max_score:g} points"]
+    if g.penalty:
+        lines.append(f"late: {g.penalty:g} points are lost")
+    if g.reason:
+        return [*lines, g.reason, *g.notes]
+    lines += [f"graded: {g.solution}", *g.notes]
+    if g.lab:
+        lines.append(f"judged by lab {g.lab}; the digest of the submission begins with {g.digest[:12]}")
     for t in g.tests:
-        if t.failures:
-            return t.failures[0].message.partition("\n")[0]
-    return ""
-
-
-# -- explaining --------------------------------------------------------------------------------------------------------
+        if test in ("", t.test):
+            lines += ["", f"{t.test}: {t.score:g} of {t.max_score:g} points"]
+            lines += [f"  {line}".rstrip() for line in story(t, rule)]
+            lines += [f"  warning: {warning} (in {count} trials)" for warning, count in t.warnings.items()]
+    return lines
 
 
 def explain(out: Path, name: str, test: str = "") -> list[str]:
     """What a student is to be told of a submission, or of one of its tests with the logs. Raises GradingError."""
+    g, settings = graded_before(out, name)
+    if test not in ("", *(t.test for t in g.tests)):
+        raise GradingError(f"there is no test {test} among {', '.join(t.test for t in g.tests)}")
+    lines = in_full(g, settings["rule"], test)
+    lines.insert(1, f"mode {settings['mode']}, seeds from {settings['seed']} on")
+    for failure in (f for t in g.tests if test in ("", t.test) for f in t.failures if f.log):
+        if test:
+            log = (out / name / failure.log).read_text(errors="replace").rstrip()
+            lines += ["", f"----- {failure.log}", log]
+        else:
+            lines.append(f"  log: {out / name / failure.log}")
+    return lines
+
+
+def graded_before(out: Path, name: str) -> tuple[Grade, dict[str, Any]]:
+    """A submission's grade as `out` has it, and the settings of the grading. Raises GradingError."""
     try:
         whole = json.loads((out / "grades.json").read_text())
         known = {g["name"]: g for g in whole["submissions"]}
-        rule = whole["settings"]["rule"]
+        if name not in known:
+            raise GradingError(f"there is no submission {name} in {out}; there are {', '.join(known)}")
+        return msgspec.convert(known[name], Grade), dict(whole["settings"])
     except OSError as e:
         raise GradingError(f"{out / 'grades.json'}: {e.strerror}: grade first") from None
     except (ValueError, KeyError, TypeError):
         raise GradingError(f"{out / 'grades.json'} is damaged: the same grading again writes it anew") from None
-    if name not in known:
-        raise GradingError(f"there is no submission {name} in {out}; there are {', '.join(known)}")
-    g = known[name]
-    tests = [
-        TestGrade(**{**t, "failures": [Failure(**f) for f in t["failures"]]})
-        for t in g["tests"]
-        if test in ("", t["test"])
-    ]
-    if not tests:
-        raise GradingError(f"there is no test {test} among {', '.join(t['test'] for t in g['tests'])}")
-    lines = [f"{name}: {g['score']:g} of {g['max_score']:g} points"]
-    if g["reason"]:
-        return [*lines, g["reason"], *g["notes"]]
-    lines += [f"graded: {g['solution']}", *g["notes"]]
-    for t in tests:
-        lines += [
-            "",
-            f"{t.test}: {t.score:g} of {t.max_score:g} points",
-            *(f"  {line}".rstrip() for line in _story(t, rule)),
-        ]
-        lines += [f"  warning: {warning} (in {count} trials)" for warning, count in t.warnings.items()]
-        for failure in t.failures:
-            if failure.log and test:
-                lines += ["", f"----- {failure.log}", (out / name / failure.log).read_text(errors="replace").rstrip()]
-            elif failure.log:
-                lines.append(f"  log: {out / name / failure.log}")
-    return lines

@@ -56,9 +56,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, NamedTuple, Protocol, cast
 
-__all__ = ["IGNORED", "Limits", "Submission", "look", "parse_name", "safe_name", "shown", "take"]
+__all__ = ["IGNORED", "Limits", "Name", "Submission", "look", "parse_name", "safe_name", "shown", "take"]
 
 MEGABYTE = 1_000_000
 PIECE = 1 << 18  # bytes that are read at once
@@ -102,6 +102,7 @@ class Submission:
     student: str = ""  # as Moodle's or Canvas's name of the file says
     id: str = ""  # likewise: digits
     late: bool = False  # likewise; only Canvas says so
+    platform: str = ""  # whose name it is: "moodle", "canvas"
     solution: str = ""  # what --raft takes in the folder of the copy: a path such as "random.py", or a dotted module
     how: str = ""  # what was chosen as the solution, and why
     digest: str = ""  # of the names and contents that a copy has; the same wherever it lies, packed or not
@@ -196,16 +197,22 @@ def safe_name(text: str) -> str:
     return f"_{text}" if RESERVED.fullmatch(text) else text
 
 
-def parse_name(text: str) -> tuple[str, str, bool, str]:
-    """Student, id, whether it was late, and the student's own file name, of a name as Moodle or Canvas exports it.
+class Name(NamedTuple):
+    """What a name says as Moodle or Canvas exports it. Any other is the file's own, and says nothing else."""
 
-    Of any other name, the last is the name itself, and the others say nothing.
-    """
+    student: str
+    id: str
+    late: bool
+    file: str  # the student's own name for it
+    platform: str = ""
+
+
+def parse_name(text: str) -> Name:
     if found := MOODLE.fullmatch(text):
-        return found["student"], found["id"], False, found["file"] or ""
+        return Name(found["student"], found["id"], False, found["file"] or "", "moodle")
     if found := CANVAS.fullmatch(text):
-        return found["student"], found["id"], bool(found["late"]), found["file"]
-    return "", "", False, text
+        return Name(found["student"], found["id"], bool(found["late"]), found["file"], "canvas")
+    return Name("", "", False, text)
 
 
 def _named(paths: Sequence[Path], reserved: Iterable[str]) -> list[Submission]:
@@ -213,7 +220,7 @@ def _named(paths: Sequence[Path], reserved: Iterable[str]) -> list[Submission]:
     and with a number behind it where that does not do either."""
     parsed = [parse_name(path.name) for path in paths]
     short = []
-    for path, (student, number, _, file) in zip(paths, parsed, strict=True):
+    for path, (student, number, _, file, _) in zip(paths, parsed, strict=True):
         own = f"{student}_{number}" if student else file if path.is_dir() else re.sub(r"(\.tar)?\.\w+$", "", file)
         short.append(own or file)
     counts: dict[str, int] = {}
@@ -221,7 +228,7 @@ def _named(paths: Sequence[Path], reserved: Iterable[str]) -> list[Submission]:
         counts[safe_name(name).casefold()] = counts.get(safe_name(name).casefold(), 0) + 1
     used = {name.casefold() for name in reserved}
     result = []
-    for path, name, (student, number, late, _) in zip(paths, short, parsed, strict=True):
+    for path, name, (student, number, late, _, platform) in zip(paths, short, parsed, strict=True):
         if counts[safe_name(name).casefold()] > 1 and path.parent.name:
             name = f"{path.parent.name}-{name}"
         base = name = safe_name(name)
@@ -230,7 +237,7 @@ def _named(paths: Sequence[Path], reserved: Iterable[str]) -> list[Submission]:
             again += 1
             name = f"{base}-{again}"
         used.add(name.casefold())
-        result.append(Submission(path, name, _valid(student), number, late))
+        result.append(Submission(path, name, _valid(student), number, late, platform))
     return result
 
 
@@ -275,7 +282,7 @@ class _Copy:
 
     def take(self, path: Path) -> tuple[str, str]:
         """Copy it; the solution in the copy, and how it was chosen."""
-        own = parse_name(path.name)[3] or path.name  # the name without what Moodle or Canvas put before it
+        own = parse_name(path.name).file or path.name  # the name without what Moodle or Canvas put before it
         self.label = shown(own)
         try:
             mode = os.lstat(path).st_mode
@@ -288,7 +295,7 @@ class _Copy:
                 self._begin(own)
                 self._copy_folder(path)
                 return self._choose()
-            path, own = inner, parse_name(inner.name)[3] or inner.name
+            path, own = inner, parse_name(inner.name).file or inner.name
             self.label = shown(own)
         elif not stat.S_ISREG(mode):
             kind = _kind(mode)

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from labgrade import judging, places, sandbox
+from labgrade.intake import Submission
 from labgrade.policy import Grading, GradingError
 from labgrade.protocol import Key, Plan, Run, Stage, Task
 from labgrade.sandbox import MEGABYTE, OVERHEAD, Limits, SandboxError
 from labrun import HOME, TESTS
 from labrun.record import Mode
+from labrun.version import lab_version
 
 __all__ = ["Processes", "Started", "pytest_arguments"]
 
@@ -37,7 +39,8 @@ class Processes:
         self.grading = grading
         labs = [HOME / name for name in ("labgob", "labrpc", "labrun", "labsim", "labwatch", "raft")]
         own = HOME / "labgrade"
-        readable = [*labs, *sorted(TESTS.glob("test_*.py")), *(own / name for name in INSIDE)]
+        tests = [*sorted(TESTS.glob("test_*.py")), *map(Path, grading.tests)]
+        readable = [*labs, *tests, *(own / name for name in INSIDE)]
         hidden = [HOME / "raft" / "raft.py", places.HARNESS_TESTS]
         hidden += [path for path in sorted(own.iterdir()) if path.name not in (*INSIDE, "__pycache__")]
         try:
@@ -54,14 +57,21 @@ class Processes:
         return self.grading.memory * MEGABYTE * (SERVERS if stage == "isolated" else 1) + OVERHEAD
 
     def plan(
-        self, stage: Stage, run: Run, todo: Sequence[Key], copy: str = "", players: dict[str, Any] | None = None
+        self,
+        stage: Stage,
+        submission: Submission,
+        run: Run,
+        todo: Sequence[Key],
+        copy: str = "",
+        players: dict[str, Any] | None = None,
     ) -> None:
         """Say what a run is. Raises OSError."""
         g = self.grading
         mode: Mode = "isolated" if stage == "isolated" else "real" if g.mode == "real" else "virtual"
-        run.prepare(Plan(stage, mode, g.seed, copy, list(todo)), Task(list(todo), g.memory, g.trusted, players))
+        plan = Plan(stage, mode, g.seed, copy, lab_version(), submission.digest, list(todo))
+        run.prepare(plan, Task(list(todo), g.memory, g.trusted, players))
 
-    def start(self, stage: Stage, copy: Path, solution: str, run: Run, todo: Sequence[Key]) -> Started:
+    def start(self, stage: Stage, copy: Path, submission: Submission, run: Run, todo: Sequence[Key]) -> Started:
         """Raises OSError, SandboxError."""
         g = self.grading
         judge = stage == "isolated"
@@ -74,13 +84,13 @@ class Processes:
         players = None
         if judge:
             players = judging.described(self._sandbox, Limits(memory=4 * g.memory * MEGABYTE, seconds=seconds))
-        self.plan(stage, run, todo, str(copy), players)
+        self.plan(stage, submission, run, todo, str(copy), players)
         how = {"real": [], "sim": ["--sim"], "race": ["--race"]}[g.mode] if not judge else ["--isolate"]
         arguments = [
             *pytest_arguments(g, max(key.trial for key in todo) + 1),
             *(["-p", "labgrade.judging"] if judge else []),
             *("-p", "labgrade.guard", f"--grading={run.box}", f"--report={run.box / 'report'}"),
-            *(f"--raft={solution}", *how, f"--timeout={0 if virtual else g.limit}"),
+            *(f"--raft={submission.solution}", *how, f"--timeout={0 if virtual else g.limit}"),
         ]
         return Started(
             (self._none if judge else self._sandbox).start(
@@ -99,6 +109,7 @@ def pytest_arguments(g: Grading, trials: int) -> list[str]:
     """pytest's, for the lab's tests, whatever the folder or its settings."""
     return [
         *map(str, sorted(TESTS.glob("test_*.py"))),
+        *g.tests,
         *(f"--rootdir={TESTS}", f"-c={os.devnull}", "-p", "no:cacheprovider", "-q"),
         *("-m", g.parts, f"--trials={trials}", f"--seed={g.seed}"),
     ]

@@ -72,6 +72,8 @@ class Plan:
     mode: Mode
     seed: int  # of trial 0
     copy: str  # the submission's folder, which messages do not name; "" if it is not run
+    lab: str  # the lab's version, and a digest of the submission: for the records
+    solution: str
     todo: list[Key] = field(default_factory=list)
 
 
@@ -167,6 +169,8 @@ def _received(record: Record, plan: Plan, grader: bool) -> Record:
         lines=tuple(shown(line) for line in record.lines[:LINES]),
         warnings=tuple(shown(warning) for warning in record.warnings[:LINES]),
         log=record.log if record.log and LOG.fullmatch(record.log) else None,
+        lab=plan.lab,
+        solution=plan.solution,
     )
 
 

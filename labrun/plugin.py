@@ -434,7 +434,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if folder is not None and not hasattr(config, "workerinput") and not config.option.collectonly:
         s = settings.of(config)
         try:
-            report = Report(config.invocation_params.dir / folder)
+            report = Report(config.invocation_params.dir / folder, s.solution.place)
             report.begin(
                 solution=s.solution.what,
                 seed=s.seeds.first,

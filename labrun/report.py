@@ -21,7 +21,6 @@ data races, the solution's output, and how to repeat it. One longer than LONGEST
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import platform
 from collections import Counter
@@ -31,6 +30,7 @@ from typing import Any
 import pytest
 
 from labrun.record import SCHEMA, Kind, Record, to_line
+from labrun.version import digest_of, lab_version
 
 __all__ = ["MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut"]
 
@@ -48,11 +48,13 @@ class ReportError(Exception):
 class Report:
     """The report of one run, written by the process that collects its results."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, solution: Path) -> None:
+        """`solution` is its file, or its folder."""
         self.folder = folder
         self.file = folder / "results.json"
         self._logs: Counter[Kind] = Counter()
         self._first = True
+        self._solution = digest_of(solution)
         if self.file.exists():
             raise ReportError(
                 f"--report {folder}: it has the results of an earlier run; give another folder, or remove it"
@@ -68,7 +70,7 @@ class Report:
                 "python": platform.python_version(),
                 "platform": platform.platform(),
                 "pytest": pytest.__version__,
-                "raft-lab": importlib.metadata.version("raft-lab"),
+                "raft-lab": lab_version(),
             },
         }
         try:
@@ -82,6 +84,7 @@ class Report:
         """Add a trial that has ended. Returns its record, with the name of its log."""
         if not record.passed:
             record = record.changed(log=self._log(report, record))
+        record = record.changed(lab=lab_version(), solution=self._solution)
         line = to_line(record)
         with (self.folder / RECORDS).open("ab") as file:
             file.write(line + b"\n")

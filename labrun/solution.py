@@ -44,6 +44,11 @@ class Solution:
     home: Path  # the folder from which its absolute imports are found
     root: Path  # its own modules are those whose files lie here
 
+    @property
+    def place(self) -> Path:
+        """Its file, or a package's folder."""
+        return self.root if self.package else self.file
+
 
 def find(what: str, base: Path) -> Solution:
     """The solution called `what`, a path relative to `base` or a dotted module. Raises SolutionError."""

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tarfile
 import zipfile
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY
-from labgrade import batch, intake
+from labgrade import batch, block, intake
 from labgrade.__main__ import main
 from labgrade.protocol import Run
 from test_labgrade import SITTING, grades_of
@@ -151,7 +152,7 @@ def test_trouble_at_any_stage_is_one_submissions_own(course: Class, monkeypatch:
         return take(submission, to)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch.intake, "take", take_but_bob)
+        patch.setattr(block.intake, "take", take_but_bob)
         assert course.grade(*everybody) == 0
     assert course.passed("ann") == [(2, 2)] * 3
     bob = grades_of(course.out)["bob"]
@@ -231,18 +232,18 @@ ODD: dict[str, tuple[Callable[[Path], object], float, str]] = {  # how it is mad
 def test_a_class_of_odd_things_is_graded_to_the_end_and_stopped_to_the_same(
     course: Class, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "BACKSTOP", 5)
+    monkeypatch.setattr(block, "BACKSTOP", 5)
     for name, (make, _, _) in ODD.items():
         make(course.folder / name)
     everybody = sorted(map(str, course.folder.iterdir()))
     how = ["--sim", "--trials", "1", "--seed", "3", "--confirm", "0", "--timeout", "4", "--give-up", "1", "-n", "2"]
 
-    def stop(self: batch.Batch, stage: object, at_once: int, progress: Callable[[], None]) -> None:
+    def stop(self: batch.Batch, stage: object, engine: batch.Engine, again: int, progress: Callable[[], None]) -> None:
         def stop_soon() -> None:
-            if sum(bool(g.records["trials"]) for g in self.graded) >= 4:
+            if sum(g.tally["trials"].known() > 0 for g in self.graded) >= 4:
                 raise KeyboardInterrupt
 
-        go_on(self, stage, at_once, stop_soon)  # type: ignore[arg-type]
+        go_on(self, stage, engine, again, stop_soon)  # type: ignore[arg-type]
 
     go_on = batch.Batch._run_stage
     with monkeypatch.context() as patch:
@@ -281,7 +282,11 @@ def test_explain_says_what_a_student_is_to_be_told(course: Class, capsys: pytest
     capsys.readouterr()
     assert main(["explain", str(course.out), "bob"]) == 0
     said = capsys.readouterr().out
-    assert "bob: 0 of 30 points\ngraded: bob.py\n" in said
+    assert "bob: 0 of 30 points\nmode sim, seeds from 3 on\ngraded: bob.py\njudged by lab 1." in said
+    (digest,) = re.findall(r"the digest of the submission begins with ([0-9a-f]{12})$", said, re.MULTILINE)
+    records = [json.loads(line) for line in (course.out / "bob/runs/0001/box/report/records.jsonl").open()]
+    assert all(record["lab"] in said and record["solution"] for record in records)
+    assert json.loads((course.out / "bob/submission.json").read_text())["digest"].startswith(digest)
     assert "TestReElection2A: 0 of 10 points\n  0 of 2 trials passed, and all must\n" in said
     assert (
         "expected one leader, got none\n      with seeds 3, 4\n      repeat with: pytest -m 2A -k TestReElection2A"

@@ -567,7 +567,7 @@ def test_a_copy_is_readable_by_others_whatever_the_umask(tmp_path: Path) -> None
     ],
 )
 def test_names_of_moodle_and_canvas_tell_who_and_when(text: str, parsed: tuple[str, str, bool, str]) -> None:
-    assert parse_name(text) == parsed
+    assert parse_name(text)[:4] == parsed
 
 
 def test_a_moodle_or_canvas_file_is_copied_under_the_students_name_for_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import labgob
 from conftest import REPOSITORY
 from labgrade import policy
 from labgrade.gallery import bugs
-from labrun import settings, virtual
+from labrun import scoring, settings, virtual
 from raft.config import KILL_PATIENCE
 from raft.raft import LogEntry
 
@@ -47,7 +47,7 @@ def test_the_defaults_of_grading() -> None:
         in FLAT
     )
     assert f"memory for a process ({g.memory})" in FLAT
-    assert f"points of a test (default {policy.POINTS:g})" in FLAT
+    assert f"points of a test (default {scoring.POINTS:g})" in FLAT
     assert f"fail unrun ({g.give_up}; 0 for never)" in FLAT
     assert f"another thread goes first (default {settings.RACE_SHARE})" in FLAT
     assert f"fails after {KILL_PATIENCE:g} s, with who holds the lock" in FLAT
