@@ -1,12 +1,14 @@
 """`--paper`: a trial that breaks a rule of the Raft paper fails, seen on the wire (labwatch.paper has the rules).
 
 A Watch listens to the journal of one trial, in whichever way that runs. `check` raises PaperBroken, once the test
-itself has passed; what the lab's own checks found comes first.
+itself has passed; what the lab's own checks found comes first. Without the option the rules are judged afterwards, over
+the journal of a trial that is the only one of its test, or that has failed: then they warn, or explain.
 """
 
 from __future__ import annotations
 
 from labwatch import Broken, Journal, Monitor
+from labwatch.paper import judge
 
 __all__ = ["PaperBroken", "Watch"]
 
@@ -26,12 +28,31 @@ class PaperBroken(Exception):
 
 
 class Watch:
-    """The paper's rules over one trial of `test`, whose journal is about to begin."""
+    """The paper's rules over one trial of `test`."""
 
     def __init__(self, journal: Journal, test: str, *, virtual: bool) -> None:
         self._journal = journal
+        self._defect: Exception | None = None  # of the rules themselves
         self._monitor = Monitor(durable=test.endswith(DURABLE), virtual=virtual)
-        journal.listen(self._monitor.see, self._monitor.kinds)
+
+    @classmethod
+    def live(cls, journal: Journal, test: str, *, virtual: bool) -> Watch:
+        """While it happens: the journal is about to begin."""
+        watch = cls(journal, test, virtual=virtual)
+        journal.listen(watch._monitor.see, watch._monitor.kinds)
+        return watch
+
+    @classmethod
+    def afterwards(cls, journal: Journal, test: str, *, virtual: bool) -> Watch | None:
+        """Over the journal of a trial that has ended; None if events of it are gone, as the rules need all."""
+        if journal.dropped:
+            return None
+        watch = cls(journal, test, virtual=virtual)
+        try:
+            judge(journal, watch._monitor)
+        except Exception as e:
+            watch._defect = e
+        return watch
 
     @property
     def broken(self) -> list[Broken]:
@@ -41,6 +62,8 @@ class Watch:
         """What is to be said besides: each broken rule, hints, and what was not judged and why."""
         said = [f"broken: {broken.message} (at {broken.time:.3f} s)" for broken in self.broken]
         said += [f"hint: {hint}" for hint in self._monitor.hints]
+        if self._defect is not None:
+            said.append(f"not judged to the end, which is a defect of the rules; please report it: {self._defect!r}")
         return [*said, *self._monitor.unchecked]
 
     def check(self) -> None:

@@ -16,6 +16,7 @@ else's. Where an option of ours was given and no lab test lies in the arguments,
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
@@ -23,7 +24,7 @@ import sys
 import warnings
 from bdb import BdbQuit
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,14 @@ import pytest
 
 from labrun import HOME, TESTS, settings
 from labrun.isolated.shared import shared
-from labrun.paper import PaperBroken
+from labrun.paper import PaperBroken, Watch
 from labrun.real import RealTrial, exit_refused
 from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, message_of
-from labrun.report import MOST_JOURNALS, Report, ReportError, cut
+from labrun.report import MOST_JOURNALS, Report, ReportError, cut, write_journal
 from labrun.settings import PARTS, Settings, repeat_command
 from labrun.terminal import Terminal
 from labrun.text import shown
+from labrun.version import digest_of
 from labrun.virtual import RaceFound, VirtualTrial
 from labsim.races import Race
 from raft.config import Config
@@ -55,7 +57,7 @@ FIXTURE = "make_config"
 
 RUN = pytest.StashKey["LabItem"]()
 EXIT_STATUS = pytest.StashKey[int]()
-REPEATED = pytest.StashKey[Counter[Kind]]()  # failures that were repeated for their journals
+JOURNALS = pytest.StashKey[Counter[Kind]]()  # how many failures of a kind have asked for one
 
 
 # --- options, and when to come forward -----------------------------------------------------------------------------
@@ -278,44 +280,85 @@ class LabItem:
                 warnings.warn_explicit(w.message, w.category, w.filename, w.lineno, source=w.source)  # for pytest
 
     def _run(self) -> None:
-        if isinstance(self.running, VirtualTrial):
-            try:
-                self.running.run_and_check(repeatable=self.settings.sim_check)
-            except Exception as e:
-                if self.running.journal is None and self._deserves_a_journal(e):
-                    self.difference = self.running.repeat_with_journal(e)
-                raise
-        else:
-            function, arguments = self._item.obj, inspect.signature(self._item.obj).parameters
-            others = {name: self._item.funcargs[name] for name in arguments if name != FIXTURE}
-            self.running.run(lambda make_config: function(**{FIXTURE: make_config}, **others))
-            if self.running.watch:
-                self.running.watch.check()
-        for line in self.running.watch.lines() if self.running.watch else []:
-            self._out(f"  paper: {line}")
+        try:
+            self._run_trial()
+        except Exception as e:
+            self._keep_journal(e)
+            raise
+        if self.running.watch:
+            self._out_all(f"  paper: {line}" for line in self.running.watch.lines())
+        elif self.settings.trials == 1 and (rules := self.rules) is not None:
+            broken = [f"the paper forbids this: {broken.message}" for broken in rules.broken]
+            self._out_all(f"  warning: {line}" for line in broken)
+            self.warnings += broken
 
-    def _deserves_a_journal(self, e: Exception) -> bool:
-        """Whether a failing trial is repeated for its journal: the first ones of a kind are, as with logs."""
-        cause = cause_of(e)
-        if self.running.trial is None or cause in COSTLY:
-            return False
-        repeated = self._item.config.stash.setdefault(REPEATED, Counter())
-        kind = Kind.of(self.node.test, cause, message_of(e))
-        repeated[kind] += 1
-        return repeated[kind] <= (MOST_JOURNALS if settings.given(self._item.config, "--report") else 1)
+    def _run_trial(self) -> None:
+        if isinstance(self.running, VirtualTrial):
+            self.running.run_and_check(repeatable=self.settings.sim_check)
+            return
+        function, arguments = self._item.obj, inspect.signature(self._item.obj).parameters
+        others = {name: self._item.funcargs[name] for name in arguments if name != FIXTURE}
+        self.running.run(lambda make_config: function(**{FIXTURE: make_config}, **others))
+        if self.running.watch:
+            self.running.watch.check()
+
+    def _keep_journal(self, e: Exception) -> None:
+        """Of many failures of a kind, the first ones have a journal, as with logs; of a single trial each has."""
+        if self.settings.trials > 1:
+            journals = self._item.config.stash.setdefault(JOURNALS, Counter())
+            kind = Kind.of(self.node.test, cause_of(e), message_of(e))
+            journals[kind] += 1
+            if journals[kind] > (MOST_JOURNALS if settings.given(self._item.config, "--report") else 1):
+                self.running.journal = None
+            elif isinstance(e, BdbQuit) or isinstance(e.__cause__, BdbQuit):
+                pass  # somebody has seen enough
+            elif isinstance(self.running, VirtualTrial) and self.running.trial and kind.cause not in COSTLY:
+                self.difference = self.running.repeat_with_journal(e)
+
+    @functools.cached_property
+    def rules(self) -> Watch | None:
+        """What the paper's rules say of the trial, now that it has ended; None where they cannot be judged."""
+        if self.running.watch or self.running.journal is None or self.settings.isolate:
+            return self.running.watch
+        return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
 
     def forget(self) -> None:
         """pytest keeps its items, and with these they would keep every server of the run."""
         self.running.watch = self.running.journal = None
+        self.__dict__.pop("rules", None)
         if self.running.trial:
             self.settings.leaked += self.running.trial.leaked
             self.running.trial = None
+
+    def _out_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._out(line)
 
     def _out(self, line: str) -> None:
         self.lines.append(line)
         terminal = self._item.config.pluginmanager.getplugin("lab terminal")
         if terminal is not None:  # None in a worker, whose lines travel with the report
             terminal.show(line, self._item.path)
+
+    def about(self, record: Record) -> dict[str, Any]:
+        """What there is to say of a failing trial besides its journal, for the header of that."""
+        journal, races = self.running.journal, getattr(self.running, "races", [])
+        begun = journal.origin if journal else 0.0
+        return {
+            "test": record.test,
+            "seed": record.seed,
+            "mode": record.mode,
+            "solution": self.settings.solution.what,
+            "digest": digest_of(self.settings.solution.place),
+            "cause": record.cause,
+            "message": record.message,
+            "repeat": record.repeat,
+            "broken": [
+                {"rule": broken.rule, "message": broken.message, "t": broken.time, "events": broken.events}
+                for broken in (self.rules.broken if self.rules else [])
+            ],
+            "races": [{"summary": race.summary, "t": race.time - begun} for race in races],
+        }
 
     def record(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Record:
         figures = self.running.trial.figures if self.running.trial else None
@@ -349,16 +392,20 @@ def pytest_runtest_makereport(
     if run is not None:
         report.sections = [(title, cut(text, MAX_OUTPUT)) for title, text in report.sections]
         if report.when == "call":
-            record = report.lab = run.record(report, call.excinfo)  # type: ignore[attr-defined]
+            record = run.record(report, call.excinfo)
             if report.failed:
+                # Whoever reads the journal of a failing trial does it here: run.running.journal, which is None where no
+                # server was made, and where failures of the same kind have been shown already. run.about is its header.
+                folder = settings.given(item.config, "--report")
+                if folder is not None and run.running.journal is not None:
+                    folder = item.config.invocation_params.dir / folder
+                    record = write_journal(folder, run.running.journal, record, run.about(record))
                 if call.excinfo and isinstance(call.excinfo.value, (RaceFound, PaperBroken)):
                     report.longrepr = str(call.excinfo.value)  # no line of the harness says more
                 if isinstance(run.running, VirtualTrial) and run.running.races:
                     report.sections.insert(0, ("data races", _races(run.running.races)))
-                if run.running.watch and run.running.watch.lines():
-                    report.sections.insert(0, ("the paper's rules", "\n".join(run.running.watch.lines())))
-                # Whoever reads the journal of a failing trial does it here: run.running.journal, which is None where no
-                # server was made, and in virtual time where failures of the same kind have been shown already.
+                if run.rules and (run.running.watch or run.rules.broken) and run.rules.lines():
+                    report.sections.insert(0, ("the paper's rules", "\n".join(run.rules.lines())))
                 if run.difference:
                     report.sections.insert(0, ("no journal", _different(run.difference)))
                 if run.running.trial:
@@ -366,6 +413,7 @@ def pytest_runtest_makereport(
                 if run.settings.isolate and (names := shared(run.settings.solution)):
                     report.sections.append(("shared by all servers of one process, by none here", "\n".join(names)))
                 report.sections.append(("repeat with", record.repeat))
+            report.lab = record  # type: ignore[attr-defined]
     return report
 
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 from labrun import HARNESS, solution
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
+from labrun.printed import Printed
 from labrun.settings import Seeds
 from labwatch import RING, Journal
 from raft.config import Config, LabFailure, Trial
@@ -56,8 +58,10 @@ class RealTrial:
     def _make_config(self, *args: Any, **kwargs: Any) -> Config:
         module = self._context.enter_context(solution.loaded(self.solution))
         self.journal = Journal(time.monotonic, RING)
-        self.watch = Watch(self.journal, self.test, virtual=False) if self._paper else None
-        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), self.out, self.journal)
+        self.watch = Watch.live(self.journal, self.test, virtual=False) if self._paper else None
+        printed = self._context.enter_context(Printed(self.journal, threading.get_ident))
+        out = printed.renewed_after(self.out)
+        self.trial = Trial(module.Make, Seeds.streams(self.seed, self.test), out, self.journal)
         return self.trial.make_config(*args, **kwargs)
 
 

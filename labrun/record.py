@@ -94,6 +94,7 @@ class Record:
     log: str | None = None  # the file of a failure's log, relative to its report
     lab: str = ""  # the lab's version, with a digest of its files (labrun.version)
     solution: str = ""  # a digest of the solution's files
+    journal: str | None = None  # that of its journal, likewise; the same in columns is beside it, as .txt
 
     @property
     def passed(self) -> bool:

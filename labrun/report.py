@@ -16,6 +16,10 @@ Its schema, version 2:
 `DIR/logs/TEST-seedS.log` has all that pytest would show of a failure, in its order: what failed and where, the test so
 far (events of the harness with their times, what each server answered, RPC counts, where the solution's threads were),
 data races, the solution's output, and how to repeat it. One longer than LONGEST_LOG is cut in the middle, and says so.
+
+`DIR/logs/TEST-seedS.jsonl` has the journal of such a failure, where one was kept (labwatch.journal has its schema). It
+is written by the process that ran the trial, for the first MOST_JOURNALS failures of a kind there; the trial's record
+names it.
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ import pytest
 
 from labrun.record import SCHEMA, Kind, Record, to_line
 from labrun.version import digest_of, lab_version
+from labwatch import Journal
 
-__all__ = ["MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut"]
+__all__ = ["MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut", "write_journal"]
 
 RECORDS = "records.jsonl"
 MOST_LOGS = 20  # of failures of one kind
@@ -98,13 +103,26 @@ class Report:
         self._logs[record.kind] += 1
         if self._logs[record.kind] > MOST_LOGS:
             return None
-        name = f"logs/{record.test}-seed{record.seed}.log"
+        name = f"{_stem(record)}.log"
         parts = [f"{record.test}, seed {record.seed}: {record.message}", *record.lines, report.longreprtext]
         parts += [f"{f' {title} ':-^80}\n{text}" for title, text in report.sections]
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(cut("\n\n".join(parts), LONGEST_LOG), errors="replace")
         return name
+
+
+def _stem(record: Record) -> str:
+    return f"logs/{record.test}-seed{record.seed}"
+
+
+def write_journal(folder: Path, journal: Journal, record: Record, about: dict[str, Any]) -> Record:
+    """Write the journal of a failing trial into a report's folder; the record, which names it."""
+    name = f"{_stem(record)}.jsonl"
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    journal.write(path, **about)
+    return record.changed(journal=name)
 
 
 def cut(text: str, most: int) -> str:

@@ -7,7 +7,6 @@ string hashes differ, and compares the traces. `repeat_with_journal` runs one th
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 from labrun import HARNESS, HOME, LAB
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
+from labrun.printed import Printed
 from labrun.record import cause_of, message_of
 from labrun.settings import Seeds
 from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
@@ -110,21 +110,27 @@ class VirtualTrial:
         harness = Snapshot([])
         journal = Journal(world.now, RING if self._keep else 0) if self._keep or self._paper else None
         self.journal = journal if self._keep else None
-        self.watch = Watch(journal, self.test, virtual=True) if journal and self._paper else None
+        self.watch = Watch.live(journal, self.test, virtual=True) if journal and self._paper else None
+
+        context = ExitStack()
 
         def make_config(*args: Any, **kwargs: Any) -> Config:
             nonlocal harness
+            out = self.out
+            if self.journal is not None:
+                get_ident = world.import_module("threading").get_ident
+                out = context.enter_context(Printed(self.journal, get_ident)).renewed_after(out)
             harness = Snapshot(map(world.import_module, HARNESS))
             make = _load(world, self.solution).Make
             self.trial = world.import_module("raft.config").Trial(
-                make, Seeds.streams(self.seed, self.test), self.out, journal
+                make, Seeds.streams(self.seed, self.test), out, journal
             )
             return self.trial.make_config(*args, **kwargs)
 
         path = sys.path[:]
         sys.path[:] = [str(HOME), *path, str(self.solution.home)]
         try:
-            with world:
+            with context, world:
                 _charge_encoding(world.import_module("labgob"), world.spend)
                 if world.detector is not None:
                     _watch_encoding(world.import_module("labgob"), world.detector)
@@ -168,15 +174,19 @@ class VirtualTrial:
             paper=self._paper,
         )
         ended: Exception | None = None
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        hook, sys.breakpointhook = sys.breakpointhook, lambda *args, **kwargs: None
+        with warnings.catch_warnings(), open(os.devnull, "w") as nothing:
             warnings.simplefilter("ignore")
             try:
-                again.run_and_check(repeatable=False)
+                with redirect_stdout(nothing), redirect_stderr(nothing):
+                    again.run_and_check(repeatable=False)
             except Exception as e:
                 ended = e
+            finally:
+                sys.breakpointhook = hook
         first, second = self._ending(failure), again._ending(ended)
         if first == second:
-            self.journal = again.journal
+            self.journal, self.watch = again.journal, again.watch  # whose events have the same numbers
             return ""
         return f"the first run ended with {first}, the second with {second}"
 

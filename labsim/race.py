@@ -48,7 +48,7 @@ from labsim.holding import attribute
 from labsim.primitives import Local
 from labsim.races import Access, Race, shorter, shown
 from labsim.rewrite import HELPERS, MODULE_CELL, OF_CONTAINERS, PREFIX, instrument
-from labsim.scheduler import Scheduler, SimThread, stretches
+from labsim.scheduler import SECOND, Scheduler, SimThread, stretches
 from labsim.stacks import LABSIM, is_library
 
 __all__ = ["Detector", "Race"]
@@ -830,7 +830,7 @@ class Detector:
         pair = variable, frozenset(a.place for a in accesses)
         if pair not in self._pairs:
             self._pairs.add(pair)
-            self.races.append(Race(variable, owner, kind, *accesses))
+            self.races.append(Race(variable, owner, kind, self._scheduler.now() / SECOND, *accesses))
 
     def _access(self, seen: _Seen) -> Access:
         actor, stack, held, write = seen

@@ -34,6 +34,7 @@ class Race:
     variable: str  # such as "Raft.log"
     owner: str  # which one, in the words of the world's `describe`; perhaps ""
     kind: str  # "flag", "container" or "variable"
+    time: float  # s of the world's time, of the second access
     first: Access
     second: Access
 

@@ -6,7 +6,11 @@ so many, and passes each to its listeners as it happens. Calls come from many th
 The file that `write` makes has one JSON object a line. The first is the header:
 
     {"schema": 1, "events": 1234, "dropped": 0, ...}       dropped: events before those in the file, which are not kept
-                                                           the rest is what the caller of `write` says of the trial
+                                                           the rest is what the caller of `write` says of the trial:
+     "test", "seed", "mode": "real", "virtual" or "isolated", "solution", "digest": of its files,
+     "cause", "message": of the failure, "repeat": the command,
+     "broken": rules of the paper, [{"rule", "message", "t", "events": numbers of the two that do not agree}, ...],
+     "races": [{"summary", "t"}, ...]
 
 Each other line is an event: `n` counts from 1, `t` is in s since the trial began, `kind` is one of these:
 
@@ -31,10 +35,14 @@ Each other line is an event: `n` counts from 1, `t` is in s since the trial bega
     said         server, incarnation, term, leads     its answer; both null if it was none
     took         server, incarnation, command, index, term, leads    the answer of Start, likewise
     noted        text                                 a verb of the lab's, or a check and what it saw
+    printed      server, text                         a line that the solution printed
+    died         server, thread, what, where          an exception has ended a thread, or an RPC handler
+    failed       text, background                     the trial fails; `background`: the next verb will raise it
 
-`call` counts the Calls of the trial from 1. Args and replies are what travelled: fields that hold their zero value are
-left out, as on the wire; long strings, lists and bytes are cut. A reader must pass over kinds and fields that it does
-not know. `schema` goes up when one of those above changes its meaning or goes away.
+In `printed` and `died` the server is left out where it is not known. `call` counts the Calls of the trial from 1. Args
+and replies are what travelled: fields that hold their zero value are left out, as on the wire; long strings, lists and
+bytes are cut. A reader must pass over kinds and fields that it does not know. `schema` goes up when one of those above
+changes its meaning or goes away.
 """
 
 from __future__ import annotations
@@ -59,6 +67,7 @@ __all__ = ["RING", "SCHEMA", "Event", "Journal"]
 SCHEMA = 1
 
 RING = 200_000  # events that are kept of a trial: those of the lab's tests have fewer, unless a Raft floods the network
+LONGEST = 2000  # characters of what is said in words
 CUT = 200  # characters of a string, elements of a list
 
 NOBODYS = (-1, 0, -1)  # an end that belongs to no server: whose, its incarnation, and where it leads
@@ -179,6 +188,23 @@ class Noted(Event, gc=False):
     text: str
 
 
+class Printed(Event, gc=False):
+    server: int | None
+    text: str
+
+
+class Died(Event, gc=False):
+    server: int | None
+    thread: str
+    what: str
+    where: str
+
+
+class Failed(Event, gc=False):
+    text: str
+    background: bool
+
+
 KINDS: Final[dict[type[Event], str]] = {
     Begin: "begin",
     End: "end",
@@ -202,6 +228,9 @@ KINDS: Final[dict[type[Event], str]] = {
     Said: "said",
     Took: "took",
     Noted: "noted",
+    Printed: "printed",
+    Died: "died",
+    Failed: "failed",
 }
 
 _PLAIN = (type(None), bool, int, float, str, bytes)
@@ -225,8 +254,8 @@ class Journal:
 
     def __init__(self, clock: Callable[[], float], limit: int | None = None) -> None:
         self.events: collections.deque[Event] = collections.deque(maxlen=limit)
+        self.origin = clock()  # when the trial began: the time 0 of its events, on the clock
         self._clock = clock
-        self._t0 = clock()
         self._count = 0
         self._mu = threading.RLock()  # a thread that is interrupted in here by a collection may come back
         self._keeps = limit != 0
@@ -270,7 +299,7 @@ class Journal:
             listeners = self._listeners[kind]
             if not (self._keeps or listeners):
                 return
-            event = kind(self._count, self._clock() - self._t0, *fields)
+            event = kind(self._count, self._clock() - self.origin, *fields)
             self.events.append(event)
             for listener in listeners[:]:
                 try:
@@ -284,7 +313,7 @@ class Journal:
     # --- what raft.config tells ---
 
     def began_trial(self, servers: int) -> None:
-        self._t0 = self._clock()
+        self.origin = self._clock()
         self._add(Begin, servers)
 
     def ended_trial(self) -> None:
@@ -324,7 +353,16 @@ class Journal:
         self._add(Took, server, incarnation, _kept(command), *_answer(answer, int, int, bool))
 
     def noted(self, event: str) -> None:
-        self._add(Noted, event)
+        self._add(Noted, event[:LONGEST])
+
+    def printed(self, server: int | None, line: str) -> None:
+        self._add(Printed, server, line[:LONGEST])
+
+    def died(self, server: int | None, thread: str, what: str, where: str) -> None:
+        self._add(Died, server, thread[:LONGEST], what[:LONGEST], where[:LONGEST])
+
+    def failed(self, what: str, background: bool) -> None:
+        self._add(Failed, what[:LONGEST], background)
 
     # --- what labrpc tells ---
 
@@ -387,6 +425,10 @@ def as_json(event: Event) -> dict[str, Any]:
             shown |= {"method": _cut(value.method), "args": _message(value.args)}
         elif name == "reply":
             shown[name] = None if value is None else _message(value)
+        elif name in ("text", "what", "where"):
+            shown[name] = value
+        elif name == "server" and value is None:
+            pass
         else:
             shown[name] = _cut(value)
     return shown

@@ -57,7 +57,7 @@ import labgob
 import labrpc
 from raft.api import ApplyCh, ApplyMsg, MakeRaft, Raft, SnapshotRaft
 from raft.persister import Persister
-from raft.threads import Place, Stacks
+from raft.threads import Place, Stacks, server_at
 
 __tracebackhide__ = True  # a failure points at the line of the lab test, not in here
 
@@ -147,6 +147,15 @@ class Observer(labrpc.Observer, Protocol):
     def noted(self, event: str) -> None:
         """A line of the trial's log: a verb, or a check with what it saw."""
 
+    def died(self, server: int | None, thread: str, what: str, where: str) -> None:
+        """An exception has ended a thread, or an RPC handler; of which server, if that is known."""
+
+    def printed(self, server: int | None, line: str) -> None:
+        """The solution has printed a line; on which server, if that is known. Whoever runs the trial sees that."""
+
+    def failed(self, what: str, background: bool) -> None:
+        """The trial fails with this. `background`: it was found there, and will be raised by the next verb."""
+
 
 class Trial:
     """One run of one lab test.
@@ -201,6 +210,7 @@ class Config:
         self._t0 = time.monotonic()
         self._threads_before = set(threading.enumerate())
         self._finished = False
+        self._told: BaseException | None = None  # the failure that the observer knows
         self._passed = False  # `end` has been reached in time
         self._excepthook_before = threading.excepthook
         threading.excepthook = self._thread_died
@@ -244,6 +254,7 @@ class Config:
         self, kind: type[BaseException] | None, e: BaseException | None, tb: types.TracebackType | None
     ) -> None:
         if e is not None:
+            self._tell(e, background=False)
             self._note(f"the test ends here: {type(e).__name__}; its threads are")
             others = [t for t in self._threads() if t not in self._appliers]
             places = collections.Counter(self._trial.places(others))
@@ -271,7 +282,8 @@ class Config:
     def fail(self, message: str, facts: str = "") -> NoReturn:
         """Go's Fatalf: end the test here, with the lab's message and the facts of this run."""
         failure = LabFailure(message, f"{facts} at {self.seconds():.2f} s" if facts else f"at {self.seconds():.2f} s")
-        self._note(f"FAILED {failure}")
+        self._log(f"FAILED {failure}")
+        self._tell(failure, background=False)
         raise failure
 
     def check(self) -> None:
@@ -289,9 +301,18 @@ class Config:
         return self._finished
 
     def _note(self, event: str) -> None:
-        self._trial.events.append(f"{self.seconds():8.3f} s  {event[:MAX_NOTE]}")
+        self._log(event)
         if self._observer is not None:
             self._observer.noted(event)
+
+    def _log(self, event: str) -> None:
+        self._trial.events.append(f"{self.seconds():8.3f} s  {event[:MAX_NOTE]}")
+
+    def _tell(self, failure: BaseException, *, background: bool) -> None:
+        """Let the observer know of a failure, once."""
+        if self._observer is not None and failure is not self._told:
+            self._told = failure
+            self._observer.failed(_said(failure), background)
 
     def sleep(self, seconds: float) -> None:
         """Pause, as verbs and stories do; what a background thread finds meanwhile is raised at once."""
@@ -299,7 +320,8 @@ class Config:
         self.check()
 
     def _fail_later(self, failure: LabFailure) -> None:
-        self._note(f"FAILED in the background: {failure}")
+        self._log(f"FAILED in the background: {failure}")
+        self._tell(failure, background=True)
         self._trial.fail_later(failure)
 
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
@@ -321,9 +343,12 @@ class Config:
         elif isinstance(e, LabFailure):
             self._fail_later(e)
         elif e is not None and (self._trial.failure is None or self._trial.failure.__cause__ is not e):
+            where = _innermost_line(args.exc_traceback)
+            if self._observer is not None:
+                self._observer.died(_server_of(args.exc_traceback), name, _said(e), where)
             failure = LabFailure(
                 f"thread {name!r} died: {type(e).__name__}: {e}",
-                f"{_innermost_line(args.exc_traceback)}, at {self.seconds():.2f} s",
+                f"{where}, at {self.seconds():.2f} s",
                 cause="memory" if isinstance(e, MemoryError) else "died",
             )
             failure.__cause__ = e
@@ -832,6 +857,22 @@ def _go(value: Any) -> str:
     """A command as Go prints it in the lab's messages; of the long ones of TestRPCBytes2B, the beginning."""
     text = "<nil>" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:20]}... of {len(text)} characters"
+
+
+def _said(e: BaseException) -> str:
+    """What an exception says; its class, unless it is ours."""
+    try:
+        text = str(e)
+    except Exception:  # of the solution's own class
+        text = ""
+    return text if isinstance(e, LabFailure) else f"{type(e).__name__}: {text}"
+
+
+def _server_of(tb: types.TracebackType | None) -> int | None:
+    """Of which server an exception is, if that can be seen."""
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return server_at(tb.tb_frame) if tb is not None else None
 
 
 def _innermost_line(tb: types.TracebackType | None) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import labrpc
 
-__all__ = ["Place", "Stacks"]
+__all__ = ["Place", "Stacks", "server_at"]
 
 _WAITING = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))  # in whose code threads wait
 _DEEPEST = 100  # frames of a thread that are looked at, the innermost
@@ -85,6 +85,23 @@ class Stacks:
     def _holders(self) -> dict[int, threading.Thread]:
         """By the id of a lock, the thread that holds it by `with`."""
         return {id(lock): thread for thread, frames in self._frames.items() for lock in _held(frames)}
+
+
+def server_at(frame: FrameType | None) -> int | None:
+    """In whose method a stack is: the number that the innermost object has as its `me`, or that Make was given as that.
+
+    None if there is none.
+    """
+    while frame is not None:
+        code = frame.f_code
+        if "me" in code.co_varnames[: code.co_argcount] and type(number := frame.f_locals.get("me")) is int:
+            return number
+        for name in (*code.co_varnames[: code.co_argcount][:1], *code.co_freevars):
+            me = getattr(frame.f_locals.get(name), "__dict__", {}).get("me")
+            if type(me) is int:
+                return me
+        frame = frame.f_back
+    return None
 
 
 def _is_of_program(frame: FrameType) -> bool:

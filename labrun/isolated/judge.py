@@ -216,6 +216,8 @@ class IsolatedTrial(Trial):
     def found(self, failure: LabFailure) -> None:
         """Keep what a player did wrong, for the next verb to raise."""
         self.note(f"FAILED in the background: {failure}")
+        if self.observer is not None:
+            self.observer.failed(str(failure), True)
         self.fail_later(failure)
 
     def warn(self, message: str, category: type[Warning], filename: str, line: int) -> None:
@@ -616,6 +618,9 @@ class Player:
                         )
                     )
             case frames.Died():
+                if self.trial.observer is not None:
+                    thread, what, where = shown(frame.thread), shown(frame.what), shown(frame.where)
+                    self.trial.observer.died(self.me, thread, what, where)
                 failure = LabFailure(
                     f"thread '{shown(frame.thread)}' died: {shown(frame.what)}",
                     f"{server}, {shown(frame.where)}, at {self.trial.seconds():.2f} s",
@@ -658,7 +663,10 @@ class Player:
         self.trial.printed[self.me] = printed + len(line) + 1
         if printed > PRINTED:
             return
-        text = f"server {self.me}: {shown(line[: 4 * MAX_TEXT].decode(errors='backslashreplace'))}"
+        said = shown(line[: 4 * MAX_TEXT].decode(errors="backslashreplace"))
+        if self.trial.observer is not None:
+            self.trial.observer.printed(self.me, said)
+        text = f"server {self.me}: {said}"
         if printed + len(line) + 1 > PRINTED:
             text += f"\nserver {self.me}: (has printed more than {PRINTED} bytes; the rest is left out)"
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
