@@ -43,7 +43,7 @@ class Mistake:
 MISTAKES = (
     Mistake(
         "the paper's election timeouts, which heartbeats do not reset",
-        "TestCount2B",
+        "TestFigure8Unreliable2C",
         (
             ("random.uniform(0.4, 0.8)", "random.uniform(0.15, 0.3)"),
             (
