@@ -263,7 +263,7 @@ class LabItem:
                 paper=s.paper,
             )
         else:
-            self.running = RealTrial(s.solution, self.node.test, seed, self._out, paper=s.paper)
+            self.running = RealTrial(s.solution, item.path, self.node.test, seed, self._out, paper=s.paper)
 
     def run(self) -> None:
         try:

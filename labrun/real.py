@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 from labrun import HARNESS, solution
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
+from labrun.patience import watched
 from labrun.printed import Printed
 from labrun.settings import Seeds
 from labwatch import RING, Journal
@@ -30,12 +32,23 @@ __tracebackhide__ = True
 
 
 class RealTrial:
-    """A trial of a lab test; `out` receives the lab's lines; `paper`: the paper's rules are judged while it runs."""
+    """A trial of the lab test `test` in `file`; `out` receives the lab's lines.
+
+    `paper`: the paper's rules are judged while it runs.
+    """
 
     def __init__(
-        self, what: solution.Solution, test: str, seed: int, out: Callable[[str], None], *, paper: bool = False
+        self,
+        what: solution.Solution,
+        file: Path,
+        test: str,
+        seed: int,
+        out: Callable[[str], None],
+        *,
+        paper: bool = False,
     ) -> None:
         self.solution = what
+        self.file = file
         self.test = test
         self.seed = seed
         self.out = out
@@ -48,7 +61,11 @@ class RealTrial:
     def run(self, test: Callable[[Callable[..., Config]], object]) -> None:
         """Call the test function with a `make_config`. Raises what it raises."""
         harness = Snapshot(map(importlib.import_module, HARNESS))
-        with self._context, _global_random(Seeds.solutions(self.seed, self.test)):
+        with (
+            self._context,
+            _global_random(Seeds.solutions(self.seed, self.test)),
+            watched(self.solution, self.file, lambda: self.trial),
+        ):
             try:
                 test(self._make_config)
                 check_unchanged(harness)

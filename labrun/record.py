@@ -48,9 +48,9 @@ Cause = Literal[
     "died",  # an exception in the solution: in a thread, a handler, or in what the harness called
     "paper",  # a rule of the paper, with --paper
     "race",  # two accesses that nothing orders
-    "deadlock",  # every thread waits, in virtual time
+    "deadlock",  # threads wait for each other: all of them, or those for which a call such as GetState waits
     "spin",  # a thread computes and never gives way, in virtual time
-    "timeout",  # pytest-timeout, or the grader's limit
+    "timeout",  # pytest-timeout, the grader's limit, or an isolated server that does not answer
     "exit",  # the solution ended the process, or tried to
     "import",  # there is nothing to run: no file, no Make, an exception at import
     "memory",  # beyond the limit

@@ -22,9 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from labrun import HOME, LAB
+from labsim.stacks import is_library
+
 __tracebackhide__ = True
 
 NAME = "solution"
+SHIPPED = HOME / "raft" / "raft.py"
+OURS = [*LAB, *(HOME / name for name in ("labrun", "labsim", "labwatch", "labgrade"))]
 
 
 class SolutionError(Exception):
@@ -48,6 +53,15 @@ class Solution:
     def place(self) -> Path:
         """Its file, or a package's folder."""
         return self.root if self.package else self.file
+
+    def owns(self, path: str) -> bool:
+        """Whether a file is one of the solution's own, or of the shipped Raft, of which it may be a variant."""
+        file = Path(path)
+        return file == SHIPPED or (
+            file.is_relative_to(self.root)
+            and not any(file.is_relative_to(folder) for folder in OURS)
+            and not is_library(path)
+        )
 
 
 def find(what: str, base: Path) -> Solution:

@@ -22,11 +22,12 @@ from typing import Any
 from labrun import HARNESS, HOME, LAB
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
+from labrun.patience import PATIENCE, calls_into
 from labrun.printed import Printed
 from labrun.record import cause_of, message_of
 from labrun.settings import Seeds
 from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
-from labsim import Endless, SimulationError, World
+from labsim import Endless, Patience, SimulationError, Stuck, World
 from labsim.races import Race
 from labsim.scheduler import Schedule, Wakeups
 from labsim.trace import Event, compare
@@ -43,8 +44,6 @@ SWITCH: dict[Schedule, float] = {"random": 0.1, "pct": 0.002}  # by priority, fe
 # late as it takes for RPCs that are started together to overtake each other as goroutines do.
 WAKEUPS = Wakeups(start=(20_000, 250_000), signal=(20_000, 100_000), timer=(50_000, 500_000))
 ENCODE_NS, DECODE_NS = 40, 12  # of processor time for each byte, measured on long logs
-
-SHIPPED = HOME / "raft" / "raft.py"
 
 
 class RaceFound(Exception):
@@ -98,6 +97,7 @@ class VirtualTrial:
             Seeds.streams(self.seed, self.test),
             fresh=[*LAB, self.file.parent, self.solution.root],
             limit=TIME_LIMIT,
+            patience=Patience(PATIENCE, calls_into(self.solution, self.file)),
             schedule=self._schedule,
             switch=SWITCH[self._schedule],
             wakeups=WAKEUPS,
@@ -138,6 +138,8 @@ class VirtualTrial:
                 check_unchanged(harness)
         except Endless as e:
             raise LabFailure("test took longer than 120 seconds", str(e)) from None
+        except Stuck as e:
+            raise LabFailure(f"{e.function} has not returned for {PATIENCE:g} s", str(e), cause="deadlock") from None
         finally:
             sys.path[:] = path
             self.events = world.trace or []
@@ -197,10 +199,8 @@ class VirtualTrial:
         return f"{cause_of(failure)}: {said}{figures}" if failure else f"a pass{figures}"
 
     def _is_solutions(self, path: str) -> bool:
-        """Whether --race watches a file: the solution's own, and the shipped Raft, of which it may be a variant."""
-        file = Path(path)
-        ours = file == self.file or any(file.is_relative_to(folder) for folder in LAB)
-        return file == SHIPPED or (file.is_relative_to(self.solution.root) and not ours)
+        """Whether --race watches a file."""
+        return Path(path) != self.file and self.solution.owns(path)
 
     def check_repeatable(self) -> None:
         """Run a traced trial again in a second process. Raises LabFailure with the first event that differs, if any."""

@@ -31,8 +31,9 @@ What holds in a world:
 - `breakpoint()` stops the whole world, and time with it.
 
 A world fails, with an exception out of `run`, by Deadlock (all wait and no timer is set), Spin (a thread computes for
-seconds without reaching the scheduler), Endless (virtual time beyond the limit) or Unsupported (asyncio, sockets,
-processes, signals). A world that has failed runs nothing any more.
+seconds without reaching the scheduler), Endless (virtual time beyond the limit), Stuck (a call of the main thread takes
+longer than its `patience`) or Unsupported (asyncio, sockets, processes, signals). A world that has failed runs nothing
+any more.
 
 With `watch`, a world looks for data races in the files that it names (labsim.race): `world.detector.races`.
 
@@ -45,7 +46,8 @@ Worlds are opened one at a time, each in one `with` statement, and used by the t
 
 from __future__ import annotations
 
-from labsim.errors import Deadlock, Endless, SimulationError, Spin, Unsupported
+from labsim.errors import Deadlock, Endless, SimulationError, Spin, Stuck, Unsupported
+from labsim.patience import Patience
 from labsim.world import World
 
-__all__ = ["Deadlock", "Endless", "SimulationError", "Spin", "Unsupported", "World"]
+__all__ = ["Deadlock", "Endless", "Patience", "SimulationError", "Spin", "Stuck", "Unsupported", "World"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Deadlock", "Endless", "SimulationError", "Spin", "Unsupported"]
+__all__ = ["Deadlock", "Endless", "SimulationError", "Spin", "Stuck", "Unsupported"]
 
 
 class SimulationError(Exception):
@@ -15,6 +15,12 @@ class Deadlock(SimulationError):
 
 class Endless(SimulationError):
     """Virtual time has passed the world's limit."""
+
+
+class Stuck(SimulationError):
+    """A call of the main thread has not returned for as long as the world has patience. `function` is its name."""
+
+    function = ""
 
 
 class Spin(SimulationError):

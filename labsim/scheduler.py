@@ -35,12 +35,14 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from random import Random
 from threading import current_thread, get_ident
+from types import CodeType
 from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from greenlet import getcurrent, greenlet
 
 from labsim.ending import QUIET, Ended, Interrupt, ends_the_run, insist, post
-from labsim.errors import Deadlock, Endless, SimulationError, Unsupported
+from labsim.errors import Deadlock, Endless, SimulationError, Stuck, Unsupported
+from labsim.patience import Patience
 from labsim.stacks import describe_threads
 from labsim.trace import Event
 
@@ -94,6 +96,8 @@ LONGEST_STRETCH = 1000  # events until a switch is due even with switch=0: a pol
 # locks, so a world that wants the same events each time switches it off, and collects after these many events instead.
 # Few trials get there.
 COLLECT_EVENTS = 250_000
+
+LOOK = SECOND  # of virtual time at least between two looks at whether a call of the main thread returns
 
 # How often a thread may be told that the world is over, in `finally` blocks for instance, before labsim insists.
 PATIENCE = 16
@@ -190,6 +194,7 @@ class Scheduler:
         switch: float,
         wakeups: Wakeups,
         limit: float | None,
+        patience: Patience | None = None,
         trace: list[Event] | None,
     ) -> None:
         self._late = delays(*wakeups.timer)
@@ -207,6 +212,8 @@ class Scheduler:
         self._each_event = self._by_priority or trace is not None  # calls `point`
         self._stretches = stretches(switch)
         self._limit = None if limit is None else int(limit * SECOND)
+        self._patience = patience
+        self._pause = self._limit if patience is None else LOOK  # when somebody has to look whether this may go on
         self.trace = trace
 
         self.main = SimThread(1)
@@ -270,8 +277,8 @@ class Scheduler:
             if self._events - self._idle_at > BUSY_EVENTS:
                 self._idle_at = self._events
                 self.creep = min(self.creep * 2, FASTEST_CREEP)
-            if self._limit is not None and self.horizon > self._limit:
-                self._fail_endless()
+            if self._pause is not None and self.horizon > self._pause:
+                self._look(self.horizon)
         length = 1 if self._each_event else self._until_switch
         self._until_switch -= length
         self._events += length
@@ -291,8 +298,8 @@ class Scheduler:
         if not timers:
             self._fail_deadlock()
         deadline = max(timers[0][0], self.now())
-        if self._limit is not None and deadline > self._limit:
-            self._fail_endless()
+        if self._pause is not None and deadline > self._pause:
+            self._look(deadline)
         self.creep = CREEP
         self._idle_at = self._events
         self.horizon = deadline + self.left * CREEP
@@ -562,6 +569,27 @@ class Scheduler:
                 f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current, self.describe)}"
             )
         )
+
+    def _look(self, now: int) -> None:
+        """The clock is about to go to `now`: end a world whose time is over, or a call that takes too long."""
+        if self._patience is not None:
+            frame = sys._getframe() if self.current is self.main else self.main.greenlet.gr_frame
+            self._patience.look(frame, self.now() / SECOND)
+            call = self._patience.look(frame, now / SECOND)
+            if call is not None:
+                self._fail_stuck(call.f_code)
+        if self._limit is not None and now > self._limit:
+            self._fail_endless()
+        self._pause = now + LOOK
+
+    def _fail_stuck(self, code: CodeType) -> NoReturn:
+        assert self._patience is not None
+        stuck = Stuck(
+            f"{code.co_qualname} has not returned for {self._patience.seconds:g} s of virtual time. The threads:\n\n"
+            f"{describe_threads(self.threads.values(), self.current, self.describe)}"
+        )
+        stuck.function = code.co_name
+        self.fail(stuck)
 
     def _fail_endless(self) -> NoReturn:
         assert self._limit is not None

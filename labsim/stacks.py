@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labsim.holding import Name, Taken, name_of, taken
 
@@ -60,9 +61,14 @@ def _place(frame: FrameType, line: int) -> tuple[str, str]:
 
 
 def describe_stack(frame: FrameType | None) -> str:
-    """The program's frames, outermost first as in a traceback, indented to stand below a thread's name."""
+    """The program's frames, outermost first as in a traceback, indented to stand below a thread's name.
+
+    Those of modules that hide from tracebacks are left out, unless there are no others.
+    """
+    frames = frames_of_program(frame)
+    frames = [f for f in frames if not _hides(f)] or frames
     lines = []
-    for place, source in (_place(f, f.f_lineno) for f in reversed(frames_of_program(frame))):
+    for place, source in (_place(f, f.f_lineno) for f in reversed(frames)):
         lines.append(f"      {place}")
         if source:
             lines.append(f"        {source}")
@@ -72,16 +78,43 @@ def describe_stack(frame: FrameType | None) -> str:
 def describe_threads(threads: Iterable[SimThread], current: SimThread, describe: Callable[[Any], str]) -> str:
     """For each thread its name, what it waits for, which locks it holds meanwhile, and where it is.
 
-    Threads of which all that is the same stand together. `describe` says of an object which one it is ("server 2"), or
-    "".
+    Threads of which all that is the same stand together, and last those in which nothing but hidden code runs.
+    `describe` says of an object which one it is ("server 2"), or "".
     """
     innermost = {t: sys._getframe() if t is current else t.greenlet.gr_frame for t in threads}
-    frames = {thread: frames_of_program(frame) for thread, frame in innermost.items()}
+    seen = _Seen(innermost, {t: frames_of_program(frame) for t, frame in innermost.items()}, describe)
     names: dict[str, list[str]] = {}
+    hidden = []
     for thread, frame in innermost.items():
-        state = f"{_Waiting(thread, frame, frames, describe)}\n{describe_stack(frame)}"
-        names.setdefault(state, []).append(thread.name)
-    return "\n\n".join(f"  {_list(those)} {state}" for state, those in names.items())
+        if seen.frames[thread] and all(map(_hides, seen.frames[thread])):
+            hidden.append(thread.name)
+        else:
+            state = f"{_Waiting(thread, seen)}\n{describe_stack(frame)}"
+            names.setdefault(state, []).append(seen.name(thread))
+    parts = [f"  {_list(those)} {state}" for state, those in names.items()]
+    if hidden:
+        parts.append(f"  and threads of the harness alone: {_list(hidden).removesuffix(' each')}")
+    return "\n\n".join(parts)
+
+
+class _Seen(NamedTuple):
+    """All threads as they stand."""
+
+    innermost: Mapping[SimThread, FrameType | None]
+    frames: Mapping[SimThread, list[FrameType]]  # of the program
+    describe: Callable[[Any], str]
+
+    def name(self, thread: SimThread) -> str:
+        """The program's; if it has given none, the object whose method the thread runs, and that."""
+        if _UNNAMED.fullmatch(thread.name):
+            for frame in reversed(self.frames[thread]):
+                owner = "" if _hides(frame) else self.describe(frame.f_locals.get("self"))
+                if owner:
+                    return f"{owner} {frame.f_code.co_name}"
+        return thread.name
+
+
+_UNNAMED = re.compile(r"Thread-\d+( \(.*\))?|thread \d+|ThreadPoolExecutor-\d+_\d+|labrpc handler")
 
 
 def _list(names: list[str]) -> str:
@@ -104,27 +137,18 @@ _BEGINNINGS = frozenset({"Scheduler._run", "Thread._bootstrap_inner", "Thread.ru
 class _Waiting:
     """What a thread waits for, in words: the call that its own code made, and the lock below it all."""
 
-    def __init__(
-        self,
-        thread: SimThread,
-        frame: FrameType | None,
-        frames: Mapping[SimThread, list[FrameType]],  # of the program, for all threads
-        describe: Callable[[Any], str],
-    ) -> None:
+    def __init__(self, thread: SimThread, seen: _Seen) -> None:
         self._thread = thread
-        self._frame = frame
-        self._frames = frames
-        self._describe = describe
+        self._seen = seen
+        self._frame = seen.innermost[thread]
+        self._frames = seen.frames
+        self._describe = seen.describe
 
     def __str__(self) -> str:
-        thread, call = self._thread, self._call()
-        if self._frame is None:
-            return "has not begun to run"
+        thread, call, what = self._thread, self._call(), self.briefly()
         if call is None:
-            return "runs"
-        called = call.f_code.co_qualname.rpartition("<locals>.")[2].replace("Ordering.", "Lock.")
-        what = f"waits in {called}" if thread.waits_for is not None or thread.timer else f"is in {called}"
-        if called == "Thread.join":
+            return what
+        if what.endswith("Thread.join"):
             return f"{what} of {call.f_locals['self'].name}{self._meanwhile()}"
         lock = thread.waits_for
         if lock is None or _hides(call):
@@ -136,6 +160,17 @@ class _Waiting:
         frames = [*self._frames[thread], *self._frames.get(lock.holder() or thread, [])]
         name = self._called(by.name if by is not None else name_of(lock, frames), lock)
         return f"{what} of {name}{self._meanwhile()}{state}"
+
+    def briefly(self) -> str:
+        """What it waits in."""
+        call = self._call()
+        if self._frame is None:
+            return "has not begun to run"
+        if call is None:
+            return "runs"
+        called = call.f_code.co_qualname.rpartition("<locals>.")[2].replace("Ordering.", "Lock.")
+        waits = self._thread.waits_for is not None or self._thread.timer
+        return f"waits in {called}" if waits else f"is in {called}"
 
     def _call(self) -> FrameType | None:
         call: FrameType | None = None
@@ -174,10 +209,12 @@ class _Waiting:
         place = f" ({_place(by.frame, by.line)[0]})" if by is not None else ""
         if by is not None and by.surely_held:
             if holder is not self._thread:
-                return f"; it is held by {holder.name}{place}"
+                which = f", which {_Waiting(holder, self._seen).briefly()}" if holder in self._seen.innermost else ""
+                return f"; it is held by {self._seen.name(holder)}{place}{which}"
             return f"; it is held by the thread itself{place}, and would have to be an RLock"
         if holder is not self._thread:
-            return f"; it was taken by {holder.name}{place} and has not been released"
+            name = self._seen.name(holder) if holder in self._seen.innermost else holder.name
+            return f"; it was taken by {name}{place} and has not been released"
         if by is not None and by.frame is not self._frames[holder][0]:
             return (
                 f"; it was taken by the thread itself{place} and has not been released: it would have to be an RLock, "

@@ -25,7 +25,7 @@ from labsim.errors import Spin
 from labsim.scheduler import Scheduler
 from labsim.stacks import describe_stack, place_in_program
 
-__all__ = ["watched"]
+__all__ = ["in_debugger", "watched"]
 
 _LOOKS = 8  # per spin time
 _DEBUGGERS = frozenset({"IPython", "bdb", "cmd", "code", "debugpy", "ipdb", "pdb", "pudb", "pydevd"})
@@ -60,7 +60,7 @@ class _Watchdog:
             del target
             state = id(scheduler), scheduler.events()
             used = _processor_time(scheduler.os_thread)
-            if state != seen or _in_debugger(sys._current_frames().get(scheduler.os_thread)):
+            if state != seen or in_debugger(sys._current_frames().get(scheduler.os_thread)):
                 seen, since = state, used
             elif used - since >= spin:
                 self._fire(scheduler, spin)
@@ -122,7 +122,8 @@ def _processor_time(os_thread: int) -> float:
         return time.monotonic()
 
 
-def _in_debugger(frame: FrameType | None) -> bool:
+def in_debugger(frame: FrameType | None) -> bool:
+    """Whether a thread, given its innermost frame, stands at a debugger's prompt."""
     while frame is not None:
         if str(frame.f_globals.get("__name__")).partition(".")[0] in _DEBUGGERS:
             return True

@@ -14,6 +14,7 @@ from greenlet import getcurrent
 from labsim.ending import Ended, untraced
 from labsim.errors import SimulationError, Unsupported
 from labsim.loading import Importer
+from labsim.patience import Patience
 from labsim.scheduler import AT_ONCE, SECOND, Schedule, Scheduler, Wakeups
 from labsim.stacks import place_in_program
 from labsim.standins import StandIns
@@ -42,6 +43,8 @@ class World:
               first. With "pct" it is the probability that the running thread's priority becomes the lowest
     wakeups   how late a thread goes on that may (labsim.scheduler.Wakeups); by default not at all
     limit     float, seconds of virtual time after which the world fails with Endless; None for no limit
+    patience  after how many seconds of virtual time, in which calls of the main thread, the world fails with Stuck
+              (labsim.patience); None for never
     spin      float, seconds of processor time that a thread may run without reaching the scheduler; then the world
               fails with Spin
     watch     says of a file, by its path, whether to look for data races in it (labsim.race); None to look in none, and
@@ -65,6 +68,7 @@ class World:
         switch: float = 0.1,
         wakeups: Wakeups = AT_ONCE,
         limit: float | None = None,
+        patience: Patience | None = None,
         spin: float = 3.0,
         watch: Callable[[str], bool] | None = None,
         share: float = 0.02,
@@ -78,6 +82,7 @@ class World:
         self._switch = switch
         self._wakeups = wakeups
         self._limit = limit
+        self._patience = patience
         self._spin = spin
         self._watch = watch
         self._share = share
@@ -100,6 +105,7 @@ class World:
             switch=self._switch,
             wakeups=self._wakeups,
             limit=self._limit,
+            patience=self._patience,
             trace=self.trace,
         )
         self._scheduler.describe = self._describe

@@ -21,7 +21,8 @@ How a test fails:
   what the appliers find wrong with the messages on applyCh.
 - More than 120 s of the test's own time since it was made fail it at `end` or at clean-up.
 
-- A Kill that has not returned after 10 s fails it, with where it hangs. (In Go the test would never end.)
+- A Kill that has not returned after 10 s fails it, with where it hangs. (In Go the test would never end.) Whoever
+  runs the trial looks after its other calls.
 
 Clean-up kills every Raft and the network, and waits a second for the test's threads, or up to five as long as some of
 them still end. Those that run then are reported (LeakWarning, at their own line) and ended where Python can.
@@ -196,7 +197,7 @@ class Trial:
     def places(self, threads: Collection[threading.Thread]) -> list[str]:
         """Where the threads of the solution are, for the log of a failure; here, they are among `threads`."""
         stacks = Stacks(threads)
-        return [f"{thread.name}: {stacks.where(thread)}" for thread in threads if not stacks.is_idle(thread)]
+        return [f"{stacks.name(thread)}: {stacks.where(thread)}" for thread in threads if not stacks.is_idle(thread)]
 
     def close(self) -> None:
         """The test is over, every Kill has been asked for and the network has ended: end what `make` has started."""
@@ -490,15 +491,15 @@ class Config:
         return kill
 
     def _await_kills(self, kills: list[threading.Thread]) -> None:
-        """Wait until they have returned. One that does not fails the test."""
-        deadline = time.monotonic() + KILL_PATIENCE
+        """Wait until they have returned. One that does not fails the test; one that has failed already waits less."""
+        deadline = time.monotonic() + (KILL_PATIENCE if self._trial.failure is None else LEAK_PATIENCE)
         for kill in kills:
             kill.join(max(0.0, deadline - time.monotonic()))
         stuck = [kill for kill in kills if kill.is_alive()]
-        if stuck:
+        if stuck and self._trial.failure is None:
             stacks = Stacks(self._threads())
             places = "; ".join(f"{kill.name}: {stacks.where(kill)}" for kill in stuck)
-            self._fail_later(LabFailure(f"Kill has not returned for {KILL_PATIENCE:g} s", places))
+            self._fail_later(LabFailure(f"Kill has not returned for {KILL_PATIENCE:g} s", places, cause="deadlock"))
 
     def _end_threads(self) -> None:
         leaked = self._join_threads(LEAK_PATIENCE, LEAK_LIMIT)
@@ -512,7 +513,7 @@ class Config:
             others = f" (and {len(of_place) - 1} others)" if len(of_place) > 1 else ""
             self._note(f"LEAK {place}{others}")
             warnings.warn_explicit(
-                f"thread {of_place[0].name!r}{others} still runs after Kill, {place}. "
+                f"thread {stacks.name(of_place[0])!r}{others} still runs after Kill, {place}. "
                 "Let every loop of a thread look at killed()",
                 LeakWarning,
                 place.file,

@@ -1,12 +1,15 @@
 """Where threads are, and which locks they hold and wait for, in the words of the student's code.
 
     stacks = Stacks(threads)
-    stacks.where(thread)     # in Raft.Kill, raft.py:90, waiting for self.mu, held by thread 'server 2 ticker' (in ...
+    stacks.name(thread)      # server 2 ticker
+    stacks.where(thread)     # in Raft.Kill, raft.py:90, waiting for mu of server 2, held by server 2 ticker (in ...
 
 It reads stacks as they are when it is made, and runs no code of the solution, so it can be used on one that has gone
 wrong. A lock of Python does not say who holds it. But a thread whose line lies inside `with self.mu:` does hold
 `self.mu`, unless it waits on a Condition made of that lock, or has released it by hand. Locks that are taken with
 `acquire()` are not seen.
+
+A thread that has no name of its own is called by its server and its function, if an object with a number `me` is there.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import ast
 import functools
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -26,6 +30,7 @@ __all__ = ["Place", "Stacks", "server_at"]
 
 _WAITING = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))  # in whose code threads wait
 _DEEPEST = 100  # frames of a thread that are looked at, the innermost
+_UNNAMED = re.compile(r"Thread-\d+( \(.*\))?|ThreadPoolExecutor-\d+_\d+|labrpc handler")
 
 
 class Place(NamedTuple):
@@ -54,6 +59,16 @@ class Stacks:
         frame = next(filter(_is_of_program, frames), frames[0])
         return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
 
+    def name(self, thread: threading.Thread) -> str:
+        """What the program calls a thread; or its server and function, if it has the name that Python gave it."""
+        if not _UNNAMED.fullmatch(thread.name):
+            return thread.name
+        for frame in reversed(self._frames.get(thread, [])):
+            server = _server(frame.f_locals.get("self")) if _is_of_program(frame) else ""
+            if server:
+                return f"{server} {frame.f_code.co_name}"
+        return thread.name
+
     def is_idle(self, thread: threading.Thread) -> bool:
         """Whether no line of the program is on its stack, as with a thread of the network that waits for work."""
         return not any(map(_is_of_program, self._frames[thread]))
@@ -69,7 +84,9 @@ class Stacks:
         holder = self._holders.get(id(lock))
         if holder is None:
             return f"{at}, waiting for {name}, held by an unknown thread"
-        return f"{at}, waiting for {name}, held by thread {holder.name!r} ({self.place(holder)})"
+        if holder is thread:
+            return f"{at}, waiting for {name}, which it holds itself"
+        return f"{at}, waiting for {name}, held by {self.name(holder)} ({self.place(holder)})"
 
     def _waits_for(self, thread: threading.Thread) -> tuple[str, Any]:
         """The lock at whose `with` a thread stands: its name in the program, and the lock. ("", None) if at none."""
@@ -77,7 +94,7 @@ class Stacks:
             if not frame.f_code.co_filename.startswith(_WAITING):
                 for name, at_it, _ in _withs(frame):
                     if at_it and (lock := _lock(frame, name)) is not None:
-                        return name, lock
+                        return _called(frame, name), lock
                 break
         return "", None
 
@@ -181,12 +198,28 @@ def _is_path(node: ast.expr) -> bool:
 
 def _lock(frame: FrameType, path: str) -> Any:
     """The lock that a path such as `self.mu` means in a frame; None if it is none. Runs no property of the program."""
+    value = _plain(_value(frame, path))
+    return value if hasattr(type(value), "acquire") and hasattr(type(value), "release") else None
+
+
+def _value(frame: FrameType, path: str) -> Any:
     name, *attributes = path.split(".")
     value = frame.f_locals.get(name, frame.f_globals.get(name))
     for attribute in attributes:
         value = getattr(value, "__dict__", {}).get(attribute)
-    value = _plain(value)
-    return value if hasattr(type(value), "acquire") and hasattr(type(value), "release") else None
+    return value
+
+
+def _called(frame: FrameType, path: str) -> str:
+    """`self.mu` is called mu of server 2."""
+    owner, _, attribute = path.rpartition(".")
+    server = _server(_value(frame, owner)) if owner else ""
+    return f"{attribute} of {server}" if server else path
+
+
+def _server(owner: Any) -> str:
+    me = getattr(owner, "__dict__", {}).get("me")
+    return f"server {me}" if type(me) is int else ""
 
 
 def _plain(lock: Any) -> Any:

@@ -293,7 +293,7 @@ def test_a_kill_that_never_returns_fails_with_who_holds_the_lock(
     with raises("Kill has not returned for 0.05 s: Kill of server 0: in HoldsItsLock.Kill, ") as error:
         end(cfg)
     raft.let_go.set()
-    assert "waiting for self.mu, held by thread 'server 0 ticker' (in HoldsItsLock.tick, " in str(error.value)
+    assert "waiting for mu of server 0, held by server 0 ticker (in HoldsItsLock.tick, " in str(error.value)
 
 
 def test_a_pause_of_the_story_ends_when_a_thread_finds_something(cluster: Cluster) -> None:

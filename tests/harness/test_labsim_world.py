@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from labsim import Deadlock, Endless, SimulationError, Spin, Unsupported, World
+from labsim import Deadlock, Endless, Patience, SimulationError, Spin, Stuck, Unsupported, World
 from labsim.trace import compare
 
 REPOSITORY = Path(__file__).parents[2]
@@ -432,7 +432,7 @@ def test_a_deadlock_names_all_threads_what_they_wait_for_and_where(program: Open
     assert "MainThread waits in Thread.join of one" in message
     assert re.search(
         r"one waits in RLock.acquire of \w+ \(RLock#\d+\) while holding first \(Lock#\d+\); it is held by two "
-        r"\(\S*program.py:5 in hold\)\n",
+        r"\(\S*program.py:5 in hold\), which waits in Lock.acquire\n",
         message,
     )
     assert "getter waits in Queue.get" in message
@@ -440,6 +440,36 @@ def test_a_deadlock_names_all_threads_what_they_wait_for_and_where(program: Open
     assert "threading.py" not in message
     assert caught.traceback[-1].path.parts[-2] == "labsim"
     assert any(entry.name == "main" for entry in caught.traceback)
+
+
+IMPATIENT = """
+    lock = threading.Lock()
+    def call(seconds):
+        if seconds is None: lock.acquire()
+        else: time.sleep(seconds)
+    def main(seconds, times):
+        lock.acquire()
+        threading.Thread(target=call, args=(1000,), daemon=True).start()
+        for _ in range(times): call(seconds)
+"""
+
+
+def is_call(frame: Any) -> bool:
+    return bool(frame.f_code.co_name == "call")
+
+
+@pytest.mark.parametrize("seconds", [None, 11.5], ids=["waits", "sleeps"])
+def test_a_call_of_the_main_thread_that_does_not_return_fails_as_stuck(program: Open, seconds: float | None) -> None:
+    with program(IMPATIENT, patience=Patience(10.0, is_call)) as (world, module):
+        with pytest.raises(Stuck, match="call has not returned for 10 s of virtual time") as caught:
+            world.run(module.main, seconds, 1)
+        assert caught.value.function == "call"
+        assert 9 < world.now() < 13
+
+
+def test_many_calls_are_not_taken_for_one(program: Open) -> None:
+    with program(IMPATIENT, patience=Patience(10.0, is_call)) as (world, module):
+        world.run(module.main, 8.5, 20)
 
 
 def waits(program: Open, functions: str, **options: Any) -> dict[str, str]:
@@ -509,7 +539,7 @@ def test_a_deadlock_calls_locks_as_the_program_does_and_says_who_has_them(progra
         "acquire_twice": "waits in Lock.acquire of mu of server 1; it was taken by the thread itself (program.py:14 in Server.acquire_twice) and has not been released: it would have to be an RLock, unless another thread is to release it",
         "at_the_gate": "waits in Lock.acquire of gate of server 2; it was taken by MainThread and has not been released",
         "two_at_once": "waits in Lock.acquire of gate of server 3 while holding cond of server 3 and mu of server 3; it was taken by MainThread and has not been released",
-        "after_two": "waits in Lock.acquire of mu of server 3; it is held by two_at_once (program.py:22 in Server.two_at_once)",
+        "after_two": "waits in Lock.acquire of mu of server 3; it is held by two_at_once (program.py:22 in Server.two_at_once), which waits in Lock.acquire",
         "in_a_condition": "waits in Condition.wait",
         "own_gate": f"waits in Lock.acquire of gate (Lock#{said['own_gate'].partition('#')[2]}",
         "after_forgets": "waits in Lock.acquire of mu of server 6; it was taken by forgets and has not been released",

@@ -39,8 +39,6 @@ def test_a_broken_raft_is_caught_as_it_says(bug: Bug, monkeypatch: pytest.Monkey
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
     file = REPOSITORY / f"tests/test_{bug.part.lower()}.py"
     needed = max(1, int(bug.rate * SEEDS))
-    if bug.caught_by[0][1].startswith("test took longer"):
-        needed = 1  # each takes seconds
     caught = 0
     for seed in range(SEEDS if bug.rate >= 0.5 else MOST_SEEDS):
         trial = VirtualTrial(solution.find(str(bug.path), Path()), file, bug.test, seed, lambda line: None)

@@ -4,7 +4,7 @@ It keeps the order, and works until part 2D. There the service calls Snapshot be
 waits for the lock, and the lock's owner waits for it.
 
 Part: 2D
-Caught by: TestSnapshotBasic2D: test took longer than N seconds
+Caught by: TestSnapshotBasic2D: Start has not returned for N s
 Rate: 90%
 """
 

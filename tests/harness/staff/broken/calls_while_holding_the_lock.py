@@ -4,8 +4,8 @@ It looks safe, as the answer changes the state. But a server that was cut off le
 seconds, and meanwhile the caller answers nobody; two candidates that call each other wait for good.
 
 Part: 2A
-Caught by: TestManyElections2A: test took longer than N seconds
-Caught by: TestReElection2A: test took longer than N seconds
+Caught by: TestManyElections2A: GetState has not returned for N s
+Caught by: TestReElection2A: GetState has not returned for N s
 Rate: 95%
 """
 

@@ -3,7 +3,7 @@
 `rf.ticker()` is called where a thread should be started, in Go a missing `go`. The first server is never done.
 
 Part: 2A
-Caught by: TestInitialElection2A: test took longer than N seconds
+Caught by: TestInitialElection2A: Make has not returned for N s
 Rate: 95%
 """
 

@@ -3,8 +3,8 @@
 It is what a client wants, and the lab says that Start returns at once. A leader without a majority never returns.
 
 Part: 2B
-Caught by: TestFollowerFailure2B: test took longer than N seconds
-Caught by: TestFailNoAgree2B: test took longer than N seconds
+Caught by: TestFollowerFailure2B: Start has not returned for N s
+Caught by: TestFailNoAgree2B: Start has not returned for N s
 Rate: 95%
 """
 
