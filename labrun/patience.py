@@ -9,8 +9,8 @@ No right Raft fails by it on a busy machine: what counts is not the time but how
 needs a processor too; and somebody at a debugger's prompt may think for as long as they like.
 
 A test that stands still in such a call, or waits for another thread's with `join`, is told by a signal, SIGURG (which
-Go's runtime uses for such things, as nobody else does). Where there are no signals, or the test does not run in the main
-thread, it is told as soon as it gets on.
+Go's runtime uses for such things, as nobody else does). Where there are no signals, or the test does not run in the
+main thread, it is told as soon as it gets on.
 """
 
 from __future__ import annotations

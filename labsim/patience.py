@@ -25,7 +25,7 @@ class Patience:
         self._since = 0.0
 
     def look(self, frame: FrameType | None, now: float) -> FrameType | None:
-        """Given a thread's innermost frame, that of a call that has not returned for `seconds`; None if there is none."""
+        """Given a thread's innermost frame, that of a call that has not returned for `seconds`, if there is one."""
         call = None
         while frame is not None:
             if self._is_call(frame):

@@ -43,6 +43,7 @@ def Make(peers, me, persister, applyCh):
 """
 
 STORIES = """
+import threading
 
 def hangs(make_config):
     with make_config(1) as cfg:
