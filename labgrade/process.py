@@ -110,7 +110,7 @@ def pytest_arguments(g: Grading, trials: int) -> list[str]:
     return [
         *map(str, sorted(TESTS.glob("test_*.py"))),
         *g.tests,
-        *(f"--rootdir={TESTS}", f"-c={os.devnull}", "-p", "no:cacheprovider", "-q"),
+        *(f"--rootdir={TESTS}", f"--confcutdir={TESTS}", f"-c={os.devnull}", "-p", "no:cacheprovider", "-q"),
         *("-m", g.parts, f"--trials={trials}", f"--seed={g.seed}"),
     ]
 

@@ -116,11 +116,15 @@ def _is_lab_without_tests(config: pytest.Config) -> bool:
 def _holds_lab_tests(args: list[str]) -> bool:
     for arg in args:
         path = Path(arg.partition("::")[0])
-        found = [path] if path.is_file() else path.rglob("*.py") if path.is_dir() else []
-        files = (f for f in found if "site-packages" not in f.parts and not any(map(_is_harness, f.parents)))
-        if any(map(_is_lab_file, files)):
+        files = [path] if path.is_file() else _not_installed(path) if path.is_dir() else []
+        if any(_is_lab_file(file) for file in files if not any(map(_is_harness, file.parents))):
             return True
     return False
+
+
+def _not_installed(folder: Path) -> Iterator[Path]:
+    """The Python files in a folder, without those of an environment in it."""
+    return (file for file in folder.rglob("*.py") if "site-packages" not in file.relative_to(folder).parts)
 
 
 def _is_lab_file(file: Path) -> bool:

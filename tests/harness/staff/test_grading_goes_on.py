@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -20,11 +19,12 @@ from conftest import REPOSITORY
 from labgrade import batch, block, intake
 from labgrade.__main__ import main
 from labgrade.protocol import Run
+from sandboxed import needs_sandbox
 from test_labgrade import SITTING, grades_of
 
 STYLES = REPOSITORY / "tests/harness/staff/styles"
 
-pytestmark = pytest.mark.skipif(not shutil.which("bwrap"), reason="grading wants a sandbox: bubblewrap is missing")
+pytestmark = needs_sandbox
 GOOD = (STYLES / "ticker.py").read_text()
 BAD = "def Make(*a):\n    return Raft()\n" + SITTING
 HOW = ["--sim", "--trials", "2", "--seed", "3", "--confirm", "0", "-n", "2"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from labgrade import batch
 from labgrade.__main__ import main
 from labgrade.protocol import Run
 from labrun.record import Record
+from sandboxed import needs_sandbox
 from test_labgrade import grades_of
 
 STYLES = REPOSITORY / "tests/harness/staff/styles"
 
-pytestmark = pytest.mark.skipif(not shutil.which("bwrap"), reason="grading wants a sandbox: bubblewrap is missing")
+pytestmark = needs_sandbox
 
 # A Raft whose servers agree on a leader without a message: by `shared()`, a list of the servers that have been made.
 SHARING = """

@@ -15,10 +15,9 @@ from labgrade.__main__ import main
 from labgrade.policy import Grading, GradingError, in_words, read
 from labrun.record import Record
 from labrun.scoring import Scoring
+from sandboxed import needs_sandbox
 from test_grading_goes_on import BAD, GOOD, Class
 from test_labgrade import grades_of
-
-bubblewrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="grading wants a sandbox: bubblewrap is missing")
 
 
 def written(folder: Path, text: str) -> Path:
@@ -117,7 +116,7 @@ def test_what_records_are_worth(scoring: Scoring, trials: list[Record], isolated
     assert scoring.share(trials, isolated) == pytest.approx(share)
 
 
-@bubblewrap
+@needs_sandbox
 def test_a_late_submission_loses_its_share_and_status_says_how_far_a_grading_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
