@@ -177,12 +177,12 @@ def fill(data: bytes, instance: Any) -> Any:
     cls: Any = type(instance)
     struct = _struct(cls)
     struct.warn_if_used(instance)
+    decoders = struct.decoders
     name = "$"
     try:
-        sent = _fields_decoder.decode(data)
-        for name, decoder in struct.decoders.items():
-            if name in sent:
-                setattr(instance, name, decoder.decode(sent[name]))
+        for name, value in _fields_decoder.decode(data).items():
+            if name in decoders:
+                setattr(instance, name, decoders[name].decode(value))
     except (*_UNDECODABLE, AttributeError) as e:
         path = "$" if name == "$" else f"$.{name}"
         raise LabgobError(f"labgob: cannot decode {_name(type(instance))}: {_with_path(e, path)}") from None
@@ -269,10 +269,18 @@ class _Struct:
                 )
 
     @functools.cached_property
-    def _packers(self) -> list[tuple[str, Callable[[Any], Any]]]:
-        # Made at first use, as a dataclass may hold itself.
+    def _fields(self) -> list[tuple[str, type | None, Callable[[Any], Any] | None]]:
+        """Name of each field that is sent; type of its default, if that is a zero value; how to pack the others.
+
+        Made at first use, as a dataclass may hold itself.
+        """
         hints = _hints(self.cls)
-        return [(name, pack) for name in self.public if (pack := _packer(hints[name]))]
+        defaults = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for f in dataclasses.fields(self.cls)
+        }
+        zero_types = {name: type(default) for name, default in defaults.items() if _is_zero(default)}
+        return [(name, zero_types.get(name), _packer(hints[name])) for name in self.public]
 
     @functools.cached_property
     def decoders(self) -> dict[str, msgspec.msgpack.Decoder[Any]]:
@@ -290,36 +298,25 @@ class _Struct:
         ]
 
     @functools.cached_property
-    def _zeros(self) -> list[tuple[str, type]]:
-        """Name, and type of the default, of each field whose declared default is a zero value."""
-        defaults = {
-            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            for f in dataclasses.fields(self.cls)
-        }
-        return [(name, type(defaults[name])) for name in self.public if _is_zero(defaults[name])]
-
-    @functools.cached_property
-    def _blank(self) -> Any:
-        return zero(self.cls)
+    def _blank(self) -> list[tuple[str, Any]]:
+        """Each public field of an instance that holds nothing, by name."""
+        blank = zero(self.cls)
+        return [(name, getattr(blank, name)) for name in self.public]
 
     def pack(self, value: Any) -> Any:
         """The fields to send, by name. A value of another type is left to the receiver's check, or to its own class."""
         if type(value) is not self.cls:
             return _pack_value(value)
-        attributes = getattr(value, "__dict__", None)
-        if self._plain and attributes is not None and len(attributes) == len(self.public):
-            packed = attributes.copy()
-        else:
-            for name in attributes or ():
+        held = getattr(value, "__dict__", None)
+        if not self._plain or held is None or held.keys() != self._declared:
+            for name in held or ():
                 self._warn_if_undeclared(name)
-            packed = {name: getattr(value, name) for name in self.public}
-        for name, kind in self._zeros:
-            held = packed[name]
-            if not held and type(held) is kind:  # by exact type: False is no 0, and is sent where 0 is the default
-                del packed[name]
-        for name, pack in self._packers:
-            if name in packed:
-                packed[name] = pack(packed[name])
+            held = {name: getattr(value, name) for name in self.public}
+        packed = {}
+        for name, zero_type, pack in self._fields:
+            field = held[name]
+            if field or type(field) is not zero_type:  # by exact type: False is no 0, and is sent where that is
+                packed[name] = pack(field) if pack is not None else field
         return packed
 
     def _warn_if_undeclared(self, name: str) -> None:
@@ -333,8 +330,9 @@ class _Struct:
 
     def warn_if_used(self, instance: Any) -> None:
         """Complain of an instance whose public fields are not at their defaults; names the first such field."""
-        for name in self.public:
-            if _differs(getattr(instance, name, None), getattr(self._blank, name), depth=3):
+        for name, default in self._blank:
+            held = getattr(instance, name, None)
+            if held is not default and _differs(held, default, depth=3):
                 silent, self._used_seen = self._used_seen, True
                 _complain(
                     f"labgob warning: Decoding into a non-default variable/field "
@@ -418,10 +416,10 @@ def _same(value: Any) -> Any:
 
 def _pack_value(value: Any) -> Any:
     """Pack what has no annotation of its own, such as a whole message: the type it will be read as is named there."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _PLAIN or kind is int:
         return value
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):
         return _struct(kind).pack(value)
     if kind in (list, tuple, set, frozenset):
         return [_pack_value(v) for v in value]

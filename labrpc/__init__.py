@@ -87,7 +87,7 @@ class LabrpcError(Exception):
     """A call that can never work, such as one of a method that does not exist."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Request:
     """One Call on its way: what is asked, as bytes, and from which end."""
 
@@ -264,10 +264,13 @@ class Network:
 
         A worker that runs a handler ends when the handler does.
         """
+        idle = []
         with self._mu:
             self._closed = True
-            idle, self._idle = self._idle, []
-            for gate in self._waiting:
+            with contextlib.suppress(IndexError):  # a call may take one meanwhile
+                while True:
+                    idle.append(self._idle.pop())
+            for gate in list(self._waiting):  # meanwhile some may come back by themselves
                 gate.open()
         for worker in idle:
             worker.give(None)
@@ -279,8 +282,7 @@ class Network:
         try:
             answer = self._way(request, gate)
         finally:
-            with self._mu:
-                self._waiting.pop(gate, None)
+            self._waiting.pop(gate, None)  # in one step, for which nobody needs a lock
         if isinstance(answer, str):
             if self._observer is not None:
                 self._observer.lost(request, answer)
@@ -361,12 +363,12 @@ class Network:
 
     def _run(self, task: _Task) -> None:
         """Let an idle worker, or a new one, run a handler."""
-        with self._mu:
-            worker = self._idle.pop() if self._idle else None
-        if worker:
-            worker.give(task)
-        else:
+        try:
+            worker = self._idle.pop()  # in one step, too
+        except IndexError:
             _Worker(self, task)
+        else:
+            worker.give(task)
 
     def _rest(self, worker: _Worker) -> bool:
         """Take back a worker that has run its handler. False when the network is closed and the worker must end."""
@@ -397,7 +399,7 @@ class ClientEnd:
         try:
             if "." not in svcMeth:
                 raise LabrpcError(f"labrpc: a method is called by service and name, as in Raft.X, not {svcMeth!r}")
-            if not dataclasses.is_dataclass(reply) or isinstance(reply, type):
+            if not _is_message(type(reply)):
                 raise LabrpcError(f"labrpc: the reply of {svcMeth} must be a dataclass instance, not {reply!r}")
             answer = self.carry(Request(self, svcMeth, type(args), labgob.encode(args), type(reply)))
             if answer is None:
@@ -434,7 +436,8 @@ class Service:
     def dispatch(self, request: Request) -> bytes | None:
         """Run the handler that the request names, in this thread; the encoded reply, or None if there will be none."""
         name = request.method.rpartition(".")[2]
-        if name not in self._handlers:
+        handler = self._handlers.get(name)
+        if handler is None:
             raise LabrpcError(
                 f"labrpc.Service.dispatch(): unknown method {name} in {request.method}; "
                 f"expecting one of {sorted(self._handlers)}"
@@ -446,8 +449,11 @@ class Service:
                 f"labrpc: {request.method} was called with args that do not fit their own class: {e}"
             ) from None
         reply = labgob.zero(request.reply_type)
-        self._handlers[name](args, reply)
+        handler(args, reply)
         return labgob.encode(reply)
+
+
+_is_message: Callable[[type], bool] = functools.lru_cache(maxsize=256)(dataclasses.is_dataclass)
 
 
 @functools.lru_cache(maxsize=256)

@@ -21,7 +21,6 @@ there. When it is closed, those names are as before. A module whose execution fa
 from __future__ import annotations
 
 import builtins
-import dataclasses
 import functools
 import importlib
 import importlib.util
@@ -33,6 +32,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from labsim import again
 from labsim.stacks import is_library
 from labsim.standins import AFRESH, REFUSED, REFUSED_PARTS, THREADS_ONLY, StandIns, twin
 
@@ -76,7 +76,7 @@ class Importer:
         self._watched_builtins = self._builtins
         if detector is not None:
             self._watched_builtins = {**self._builtins, **detector.helpers()}
-        vars(dataclasses)["exec"] = _exec_remembering
+        again.begin()
 
     # -- importing ---------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class Importer:
         """Forget all modules, and leave `sys.modules` as it was found."""
         for name in list(self._before):
             self._restore(name)
-        del vars(dataclasses)["exec"]
+        again.end()
         self.modules.clear()
 
 
@@ -318,20 +318,6 @@ def _find_in_library(name: str) -> ModuleSpec:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     return spec
-
-
-_remembered = functools.lru_cache(maxsize=4096)(
-    functools.partial(compile, filename="<string>", mode="exec", dont_inherit=True)
-)
-
-
-def _exec_remembering(source: str, globals: dict[str, Any], locals: dict[str, Any]) -> None:
-    """The `exec` of the module dataclasses while a world is open.
-
-    It compiles a text for each method of each dataclass, which takes longer than all else that a module's execution
-    does; and it is the same text in every world.
-    """
-    exec(_remembered(source), globals, locals)
 
 
 _compiled: dict[tuple[str, bool], tuple[tuple[int, int], CodeType]] = {}

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 from labsim.scheduler import SECOND, Observer, Scheduler, SimThread
 from labsim.stacks import LABSIM, is_library
 
-__all__ = ["UNORDERED", "Local", "Lock", "Ordering", "RLock", "ThreadHandle", "primitives_of"]
+__all__ = ["UNORDERED", "Local", "Ordering", "ThreadHandle", "primitives_of"]
 
 __tracebackhide__ = True  # for pytest: a failure points at the line that called, not in here
 
@@ -85,127 +85,131 @@ class _Handed:
         return f"<{self} {state}>"
 
 
-class Lock(_Handed):
-    __slots__ = ()
+def _locks_of(s: Scheduler) -> tuple[type[_Handed], type[_Handed]]:
+    """Lock and RLock of a world. They are what a program uses most, and closures find `s` at once."""
 
-    _kind = "Lock"
+    class Lock(_Handed):
+        __slots__ = ()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        s = self._scheduler
-        s.left -= 1
-        if s.left <= 0:
-            s.point("acquire", self)
-        if timeout != -1:
-            _check_timeout(blocking, timeout)
-        if self._holder is None:
-            self._holder = s.current
-            return True
-        return self._wait(blocking, timeout)
+        _kind = "Lock"
 
-    __enter__ = acquire
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            s.left -= 1
+            if s.left <= 0:
+                s.point("acquire", self)
+            if timeout != -1:
+                _check_timeout(blocking, timeout)
+            if self._holder is None:
+                self._holder = s.current
+                return True
+            return self._wait(blocking, timeout)
 
-    def release(self) -> None:
-        if self._holder is None:
-            return self._complain("release unlocked lock")
-        if self._waiters:
-            self._hand_over(self._waiters)
-        else:
-            self._holder = None
-        s = self._scheduler
-        s.left -= 1
-        if s.left <= 0:
-            s.point("release", self)
+        __enter__ = acquire
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def locked(self) -> bool:
-        s = self._scheduler
-        s.left -= 1
-        if s.left <= 0:
-            s.point("look at", self)
-        return self._holder is not None
-
-    acquire_lock, release_lock, locked_lock = acquire, release, locked  # their old names still exist
-
-    # A Condition finds its lock's own ways to let go of it while waiting quicker than its substitutes for them.
-
-    def _is_owned(self) -> bool:
-        return self._holder is not None  # by whom a Lock does not care
-
-    def _release_save(self) -> None:
-        self.release()
-
-    def _acquire_restore(self, _: None) -> None:
-        self.acquire()
-
-
-class RLock(_Handed):
-    __slots__ = ("_count",)
-
-    _kind = "RLock"
-
-    def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()  # the C class, too, pays no attention to arguments
-        self._count = 0
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        s = self._scheduler
-        s.left -= 1
-        if s.left <= 0:
-            s.point("acquire", self)
-        if timeout != -1:
-            _check_timeout(blocking, timeout)
-        me = s.current
-        if self._holder is me:
-            self._count += 1
-            return True
-        if self._holder is not None and not self._wait(blocking, timeout):
-            return False
-        self._holder = me
-        self._count = 1
-        return True
-
-    __enter__ = acquire
-
-    def release(self) -> None:
-        s = self._scheduler
-        if self._holder is not s.current:
-            return self._complain("cannot release un-acquired lock")
-        self._count -= 1
-        if not self._count:
+        def release(self) -> None:
+            if self._holder is None:
+                return self._complain("release unlocked lock")
             if self._waiters:
                 self._hand_over(self._waiters)
             else:
                 self._holder = None
-        s.left -= 1
-        if s.left <= 0:
-            s.point("release", self)
+            s.left -= 1
+            if s.left <= 0:
+                s.point("release", self)
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+        def __exit__(self, _type: object, _error: object, _tb: object) -> None:
+            if self._waiters or self._holder is None:
+                return self.release()
+            self._holder = None  # as in there, without the call
+            s.left -= 1
+            if s.left <= 0:
+                s.point("release", self)
 
-    def locked(self) -> bool:
-        return self._holder is not None
+        def locked(self) -> bool:
+            s.left -= 1
+            if s.left <= 0:
+                s.point("look at", self)
+            return self._holder is not None
 
-    # For a Condition, which lets go of all levels while it waits.
+        acquire_lock, release_lock, locked_lock = acquire, release, locked  # their old names still exist
 
-    def _is_owned(self) -> bool:
-        return self._holder is self._scheduler.current
+        # A Condition finds its lock's own ways to let go of it while waiting quicker than its substitutes for them.
 
-    def _recursion_count(self) -> int:
-        return self._count if self._holder is self._scheduler.current else 0
+        def _is_owned(self) -> bool:
+            return self._holder is not None  # by whom a Lock does not care
 
-    def _release_save(self) -> int:
-        count = self._count
-        if self._holder is self._scheduler.current:
+        def _release_save(self) -> None:
+            self.release()
+
+        def _acquire_restore(self, _: None) -> None:
+            self.acquire()
+
+    class RLock(_Handed):
+        __slots__ = ("_count",)
+
+        _kind = "RLock"
+
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__()  # the C class, too, pays no attention to arguments
+            self._count = 0
+
+        def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+            s.left -= 1
+            if s.left <= 0:
+                s.point("acquire", self)
+            if timeout != -1:
+                _check_timeout(blocking, timeout)
+            me = s.current
+            if self._holder is me:
+                self._count += 1
+                return True
+            if self._holder is not None and not self._wait(blocking, timeout):
+                return False
+            self._holder = me
             self._count = 1
-        self.release()
-        return count
+            return True
 
-    def _acquire_restore(self, count: int) -> None:
-        self.acquire()
-        self._count = count
+        __enter__ = acquire
+
+        def release(self) -> None:
+            if self._holder is not s.current:
+                return self._complain("cannot release un-acquired lock")
+            self._count -= 1
+            if not self._count:
+                if self._waiters:
+                    self._hand_over(self._waiters)
+                else:
+                    self._holder = None
+            s.left -= 1
+            if s.left <= 0:
+                s.point("release", self)
+
+        def __exit__(self, *_: object) -> None:
+            self.release()
+
+        def locked(self) -> bool:
+            return self._holder is not None
+
+        # For a Condition, which lets go of all levels while it waits.
+
+        def _is_owned(self) -> bool:
+            return self._holder is s.current
+
+        def _recursion_count(self) -> int:
+            return self._count if self._holder is s.current else 0
+
+        def _release_save(self) -> int:
+            count = self._count
+            if self._holder is s.current:
+                self._count = 1
+            self.release()
+            return count
+
+        def _acquire_restore(self, count: int) -> None:
+            self.acquire()
+            self._count = count
+
+    return Lock, RLock
 
 
 def _check_timeout(blocking: bool, timeout: float) -> None:
@@ -396,17 +400,17 @@ Whoever uses any pool takes it. If it ordered anything, it would hide races that
 
 
 class Ordering(_Handed):
-    """A lock that tells the world's observer, a race detector, what it orders."""
+    """A lock that tells the world's observer, a race detector, what it orders. It stands before a Lock or an RLock."""
 
     __slots__ = ()
 
     _observer: ClassVar[Observer]
 
-    if TYPE_CHECKING:  # the slots are those of the classes below, as only one base of a class may have any
+    if TYPE_CHECKING:  # the slots are those of the classes of a world, as only one base of a class may have any
         order: Any  # the releaser's epoch and clock at the last release
         made: tuple[CodeType, int] | None  # where in the program, or None
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
         self.order = None
         self.made = _maker(sys._getframe())  # type: ignore[misc]
@@ -416,9 +420,12 @@ class Ordering(_Handed):
             self._observer.released(self)  # before anybody else can have it
         super().release()  # type: ignore[misc]
 
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         taken: bool = super().acquire(blocking, timeout)  # type: ignore[misc]
-        if taken and self.order is not UNORDERED:
+        if taken and self.order is not UNORDERED and not self._is_taken_again():
             self._observer.acquired(self)
         return taken
 
@@ -428,33 +435,31 @@ class Ordering(_Handed):
         """Whether a release would let others have the lock."""
         return self._holder is not None
 
+    def _is_taken_again(self) -> bool:
+        """Whether the thread that has just acquired it had it before."""
+        return False
 
-class OrderingLock(Ordering, Lock):
-    __slots__ = ("made", "order")
+
+class OrderingLock(Ordering):
+    __slots__ = ()
 
     acquire_lock, release_lock = Ordering.acquire, Ordering.release
 
 
-class OrderingRLock(Ordering, RLock):
-    __slots__ = ("made", "order")
+class OrderingRLock(Ordering):
+    __slots__ = ()
 
-    def __init__(self, *_: object, **__: object) -> None:
-        super().__init__()
+    if TYPE_CHECKING:
+        _count: int
 
     def _is_let_go(self) -> bool:
         return self._holder is self._scheduler.current and self._count == 1
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if self._holder is self._scheduler.current:
-            return RLock.acquire(self, blocking, timeout)
-        return super().acquire(blocking, timeout)
-
-    __enter__ = acquire
+    def _is_taken_again(self) -> bool:
+        return self._count > 1
 
 
-_MAKERS = frozenset(
-    {"Condition.__init__", "Ordering.__init__", "OrderingRLock.__init__", "RLock", "Semaphore.__init__"}
-)
+_MAKERS = frozenset({"Condition.__init__", "Ordering.__init__", "RLock", "Semaphore.__init__"})
 
 
 def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
@@ -469,8 +474,8 @@ def _maker(frame: FrameType | None) -> tuple[CodeType, int] | None:
 class Primitives(NamedTuple):
     """The classes, bound to a world."""
 
-    lock: type[Lock]
-    rlock: type[RLock]
+    lock: type[_Handed]
+    rlock: type[_Handed]
     local: type[Local]
     sentinel: type[Sentinel]
     handle: type[ThreadHandle]
@@ -482,13 +487,15 @@ def primitives_of(scheduler: Scheduler) -> Primitives:
         raise TypeError("type '_thread.lock' is not an acceptable base type")
 
     bound: dict[str, Any] = {"_scheduler": scheduler, "__module__": "_thread", "__slots__": ()}
-    ordering = scheduler.observer is not None
-    if ordering:
-        bound["_observer"] = scheduler.observer
+    locks = bound
+    bases: list[tuple[type, ...]] = [(cls,) for cls in _locks_of(scheduler)]
+    if scheduler.observer is not None:
+        bases = [(OrderingLock, *bases[0]), (OrderingRLock, *bases[1])]
+        locks = {**bound, "_observer": scheduler.observer, "__slots__": ("made", "order")}
     sentinel = type("Sentinel", (Sentinel,), bound)
     return Primitives(
-        type("lock", (OrderingLock if ordering else Lock,), {**bound, "__init_subclass__": no_base}),
-        type("RLock", (OrderingRLock if ordering else RLock,), bound),
+        type("lock", bases[0], {**locks, "__init_subclass__": no_base}),
+        type("RLock", bases[1], locks),
         type("_local", (Local,), bound),
         sentinel,
         type("_ThreadHandle", (ThreadHandle,), {"_sentinel": sentinel, "__module__": "_thread", "__slots__": ()}),

@@ -28,14 +28,14 @@ When a trace is kept, each stretch is one event long, so that each one calls; th
 from __future__ import annotations
 
 import gc
-import heapq
 import sys
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from heapq import heapify, heappop, heappush
 from random import Random
-from threading import current_thread, get_ident
-from types import CodeType
+from threading import current_thread, get_ident, local
+from types import CodeType, FrameType
 from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from greenlet import getcurrent, greenlet
@@ -99,6 +99,8 @@ COLLECT_EVENTS = 250_000
 
 LOOK = SECOND  # of virtual time at least between two looks at whether a call of the main thread returns
 
+MOST_RESTING = 256  # greenlets that are kept from one world to the next; each has some 20 KB
+
 # How often a thread may be told that the world is over, in `finally` blocks for instance, before labsim insists.
 PATIENCE = 16
 
@@ -139,6 +141,9 @@ class Observer(Protocol):
         """The current thread has seen what was done before the lock's last release, without acquiring it."""
 
 
+Work = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
+
+
 class SimThread:
     """One simulated thread. `number` counts from 1, the main thread; it is also the thread's ident in the world."""
 
@@ -156,14 +161,16 @@ class SimThread:
         "timer",  # the number of its timer, 0 without one; a timer in the heap under another number is stale
         "waits_for",
         "woken",  # whether the last wait ended because somebody woke it, not because time ran out
+        "work",  # its function with arguments, until it begins
     )
 
-    greenlet: greenlet
     actor: Any  # what the observer knows of it, if there is one
 
-    def __init__(self, number: int, python: Any = None) -> None:
+    def __init__(self, number: int, work: Work | None = None) -> None:
         self.number = number
-        self.python = python
+        self.work = work
+        self.python = getattr(work[0], "__self__", None) if work else None
+        self.greenlet: greenlet | None = None  # what runs it, once it has begun
         self.priority = 0.0
         self.on_end: list[Any] = []
         self.local_data: MutableMapping[int, LocalData] | None = None
@@ -172,6 +179,11 @@ class SimThread:
         self.timer = 0
         self.waits_for: Waitable | None = None
         self.woken = False
+
+    @property
+    def frame(self) -> FrameType | None:
+        """The innermost frame of a thread that has begun, and does not run now."""
+        return self.greenlet.gr_frame if self.greenlet is not None else None
 
     @property
     def name(self) -> str:
@@ -185,6 +197,15 @@ class SimThread:
 
 class Scheduler:
     """The state of one world's clock and threads. Made in the greenlet that becomes the main thread."""
+
+    # So many attributes are found quicker in slots.
+    __slots__ = (
+        "__weakref__", "_beginner", "_begun_late", "_by_priority", "_collect_at", "_delay_bits", "_draws",
+        "_each_event", "_events", "_first_draws", "_getrandbits", "_idle_at", "_late", "_limit", "_lowest",
+        "_patience", "_pause", "_random", "_resting", "_root", "_stretches", "_timers_set", "_timers_stale", "_until_switch",
+        "_woken_late", "closed", "creep", "current", "describe", "failure", "horizon", "left", "locks", "main",
+        "observer", "os_thread", "over", "ready", "started", "threads", "timers", "trace", "watched"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -217,8 +238,11 @@ class Scheduler:
         self.trace = trace
 
         self.main = SimThread(1)
-        self.main.greenlet = getcurrent()
+        self.main.greenlet = self._root = getcurrent()
         self._beginner = greenlet(self._begin)
+        # Greenlets that have run a thread to its end, and will run another. They outlive worlds, but for those which
+        # began under a trace or profile function, or without one that is there now: CPython 3.11 goes by their begin.
+        self._resting: list[greenlet] = [] if sys.gettrace() or sys.getprofile() else _greenlets.resting
         self.current = self.main
         self.threads: dict[int, SimThread] = {1: self.main}  # all that have been started and have not ended
         self.started = 1
@@ -292,33 +316,40 @@ class Scheduler:
     def _advance(self) -> None:
         """Nobody can run: move the clock to the next timer."""
         timers = self.timers
-        while timers and timers[0][2].timer != timers[0][1]:
-            heapq.heappop(timers)
+        while True:
+            if not timers:
+                self._fail_deadlock()
+            deadline, number, thread = heappop(timers)
+            if thread.timer == number:
+                break
             self._timers_stale -= 1
-        if not timers:
-            self._fail_deadlock()
-        deadline = max(timers[0][0], self.now())
+        deadline = max(deadline, self.horizon - self.left * self.creep)
         if self._pause is not None and deadline > self._pause:
             self._look(deadline)
         self.creep = CREEP
         self._idle_at = self._events
         self.horizon = deadline + self.left * CREEP
-        self._fire()
+        self._time_out(thread)
+        if timers and timers[0][0] <= deadline:
+            self._fire()
 
     def _fire(self) -> None:
         """Make every thread ready whose deadline has come."""
         timers = self.timers
         now = self.horizon - self.left * self.creep
         while timers and timers[0][0] <= now:
-            _, number, thread = heapq.heappop(timers)
-            if thread.timer != number:
+            _, number, thread = heappop(timers)
+            if thread.timer == number:
+                self._time_out(thread)
+            else:
                 self._timers_stale -= 1
-                continue
-            thread.timer = 0
-            if thread.waits_for is not None:
-                thread.waits_for.forget(thread)
-                thread.waits_for = None
-            self.ready.append(thread)
+
+    def _time_out(self, thread: SimThread) -> None:
+        thread.timer = 0
+        if thread.waits_for is not None:
+            thread.waits_for.forget(thread)
+            thread.waits_for = None
+        self.ready.append(thread)
 
     def _cancel_timer(self, thread: SimThread) -> None:
         thread.timer = 0
@@ -326,7 +357,7 @@ class Scheduler:
         if self._timers_stale > 64 and self._timers_stale * 2 > len(self.timers):
             # Long timeouts that are never needed would pile up until their time comes, with the threads they name.
             self.timers = [entry for entry in self.timers if entry[2].timer == entry[1]]
-            heapq.heapify(self.timers)
+            heapify(self.timers)
             self._timers_stale = 0
 
     # -- choosing and switching --------------------------------------------------------------------------------------
@@ -383,7 +414,7 @@ class Scheduler:
     def _set_timer(self, thread: SimThread, duration: int) -> None:
         self._timers_set += 1
         thread.timer = self._timers_set
-        heapq.heappush(self.timers, (self.horizon - self.left * self.creep + duration, thread.timer, thread))
+        heappush(self.timers, (self.horizon - self.left * self.creep + duration, thread.timer, thread))
 
     def wake(self, thread: SimThread, signalled: bool) -> None:
         """The thread has what it waits for. It can run now or, if it was signalled by another, when it has woken up."""
@@ -391,18 +422,10 @@ class Scheduler:
             self._cancel_timer(thread)
         thread.waits_for = None
         thread.woken = True
-        if signalled and self._woken_late and self.current.starter is not thread:
+        if signalled and self._woken_late:
             self._set_timer(thread, self._woken_late[self._delay_bits(DELAY_BITS)])
         else:
             self.ready.append(thread)
-
-    def has_begun(self) -> None:
-        """The current thread, a new one, has told its starter so. It comes to its own function when it has woken up."""
-        me = self.current
-        me.starter = None
-        if self._begun_late:
-            self._set_timer(me, self._begun_late[self._delay_bits(DELAY_BITS)])
-            self._switch(self._next(), me)
 
     def sleep(self, duration: int) -> None:
         """Stop the current thread for `duration` nanoseconds; 0 lets any other thread that can run go first."""
@@ -423,9 +446,10 @@ class Scheduler:
         timers = self.timers
         if timers and timers[0][0] <= self.horizon - self.left * self.creep:
             self._fire()
-        while not self.ready:
+        ready = self.ready
+        while not ready:
             self._advance()
-        chosen = self._draw()
+        chosen = ready.pop() if len(ready) == 1 else self._draw()
         if self.trace is not None:
             self.trace.append((self.events(), self.now(), chosen.name, "runs"))
         return chosen
@@ -438,10 +462,8 @@ class Scheduler:
             ready.remove(thread)
             return thread
         last = ready.pop()
-        if not ready:
-            return last
-        chosen = int(self._random() * (len(ready) + 1))
-        if chosen == len(ready):
+        others = len(ready)
+        if not others or (chosen := int(self._random() * (others + 1))) == others:
             return last
         thread = ready[chosen]
         ready[chosen] = last
@@ -450,10 +472,7 @@ class Scheduler:
     def _switch(self, other: SimThread, me: SimThread) -> None:
         if other is not me:
             self.current = other
-            if other.greenlet:
-                other.greenlet.switch()  # and somebody has switched back, after setting `current`
-            else:
-                self._beginner.switch([other])
+            self._greenlet_of(other).switch(self)  # and somebody has switched back, after setting `current`
             if self.over:
                 self._refuse(blocking=True)
 
@@ -464,43 +483,78 @@ class Scheduler:
     # -- threads -----------------------------------------------------------------------------------------------------
 
     def start(
-        self, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any], handle: Any = None
+        self,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        handle: Any = None,
+        *,
+        reports: bool = False,
     ) -> SimThread:
-        """Make a thread that will call the function; it can run from now on. The handle, if any, is for joining it."""
+        """Make a thread that will call the function; it can run from now on. The handle, if any, is for joining it.
+
+        A function that `reports` calls `has_begun` before it comes to anything else, such as a scheduling point.
+        """
         if self.over:
             self._refuse(blocking=True)
         self.started += 1
-        thread = SimThread(self.started, getattr(function, "__self__", None))
-        thread.starter = self.current
+        thread = SimThread(self.started, (function, args, kwargs))
         if self._by_priority:
             thread.priority = self._random()
-        thread.greenlet = greenlet(lambda: self._run(thread, function, args, kwargs), self.main.greenlet)
         self.threads[thread.number] = thread
-        self.ready.append(thread)
         if handle is not None:
             handle.begin(thread)
         if self.observer is not None:
             self.observer.started(thread)
+        if reports:
+            me = thread.starter = self.current
+            self.ready.append(me)
+            self._switch(thread, me)
+        else:
+            self._let_begin(thread)
         self.left -= 1
         if self.left <= 0:
             self.point("start", thread.name)
         return thread
 
-    def _begin(self, begun: list[SimThread]) -> NoReturn:
+    def has_begun(self) -> None:
+        """The current thread is new, and has done what its starter waits for. It goes on when it has woken up."""
+        me = self.current
+        starter, me.starter = me.starter, None
+        if starter is not None and starter in self.ready:
+            self._let_begin(me)
+            self.ready.remove(starter)
+            self._switch(starter, me)
+
+    def _let_begin(self, thread: SimThread) -> None:
+        if self._begun_late:
+            self._set_timer(thread, self._begun_late[self._delay_bits(DELAY_BITS)])
+        else:
+            self.ready.append(thread)
+
+    def _greenlet_of(self, thread: SimThread) -> greenlet:
+        """The greenlet to switch to for the thread to run; it must be told of which world."""
+        if thread.greenlet is not None:
+            return thread.greenlet
+        while self._resting:
+            resting = self._resting.pop()
+            if resting:  # it may have been ended (labsim.ending) in the moment of going to rest
+                return resting
+        return self._beginner
+
+    def _begin(self, _: Scheduler) -> NoReturn:
         """The life of the greenlet from which all others begin.
 
         A greenlet begins as deep in Python's recursion as the one that first switches to it. Timers that start Timers
         would reach the limit, each a little deeper than the last.
-
-        Threads are handed over in lists, which are emptied, so that nothing of a thread is kept here once it has ended.
         """
         while True:
-            begun = begun.pop().greenlet.switch()
+            greenlet(_live, self._root).switch(self)
 
-    def _run(
-        self, thread: SimThread, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> list[SimThread]:
-        """The life of a thread's greenlet, from its first step to the choice of who runs after it."""
+    def _run(self, thread: SimThread) -> None:
+        """The life of a thread."""
+        assert thread.work is not None
+        (function, args, kwargs), thread.work = thread.work, None
         try:
             function(*args, **kwargs)
         except BaseException as error:
@@ -510,7 +564,7 @@ class Scheduler:
             except Interrupt:
                 pass
             self.crashed(error, function)
-        del function, args, kwargs  # the caller's objects end with the thread, not with its greenlet
+        del function, args, kwargs  # the caller's objects end with the thread
         if not self.over:
             for data in list(thread.local_data.values()) if thread.local_data else ():
                 data.forget(thread)
@@ -519,13 +573,6 @@ class Scheduler:
             if self.observer is not None:
                 self.observer.ended(thread)
         del self.threads[thread.number]
-        if not self.over:
-            # A greenlet that ends continues in its parent, which is given what it returns.
-            self.current = self._next()
-            thread.greenlet.parent = self.current.greenlet or self._beginner
-        elif not self.closed:
-            self.current = self.main  # the parent still
-        return [self.current]
 
     def crashed(self, error: BaseException, function: object = None) -> None:
         """An exception has escaped from a thread: what ends the test (pytest's, Ctrl-C) must come out of the world.
@@ -573,7 +620,7 @@ class Scheduler:
     def _look(self, now: int) -> None:
         """The clock is about to go to `now`: end a world whose time is over, or a call that takes too long."""
         if self._patience is not None:
-            frame = sys._getframe() if self.current is self.main else self.main.greenlet.gr_frame
+            frame = sys._getframe() if self.current is self.main else self.main.frame
             self._patience.look(frame, self.now() / SECOND)
             call = self._patience.look(frame, now / SECOND)
             if call is not None:
@@ -610,7 +657,7 @@ class Scheduler:
         if me is not self.main and not self.closed:
             self.threads[me.number] = me  # for close() to end, should it be one that was just ending
             self.current = self.main
-            self.main.greenlet.switch()  # and the world has been closed
+            self._root.switch()  # and the world has been closed
         me.refusals += 1
         if me.refusals > PATIENCE and self.watched:
             insist(self.os_thread)
@@ -634,16 +681,52 @@ class Scheduler:
         self.closed = True
         self._stop()
         for thread in list(self.threads.values()):
-            if thread is not self.main and thread.greenlet:  # has begun, and has not ended
+            if thread is not self.main and thread.greenlet:  # has begun, and its greenlet has not ended
                 self.current = thread
                 thread.greenlet.switch()
-            if thread is not self.main:
-                del thread.greenlet  # a greenlet that never began holds its thread, too
         self.current = self.main
-        self._beginner.throw()
+        kept = MOST_RESTING if self._resting is _greenlets.resting else 0
+        for idle in [*self._resting[kept:], self._beginner]:
+            idle.parent = self._root
+            idle.throw()
+        del self._resting[kept:]
         self.threads.clear()
         self.ready.clear()
         self.timers.clear()
+
+
+class _Greenlets(local):
+    """Those of an OS thread that run no simulated thread for now. A new one costs as much as ten switches."""
+
+    def __init__(self) -> None:
+        self.resting: list[greenlet] = []
+
+
+_greenlets = _Greenlets()
+
+
+def _live(scheduler: Scheduler) -> None:
+    """The life of a greenlet: it runs the current thread to its end, then others that begin, of any world."""
+    me = getcurrent()
+    while True:
+        thread = scheduler.current
+        thread.greenlet = me
+        scheduler._run(thread)
+        if scheduler.over:
+            if not scheduler.closed:
+                scheduler.current = scheduler.main
+            return  # to the parent, which is the main thread's
+        scheduler.current = successor = scheduler._next()
+        thread.greenlet = None
+        me.gr_context = None  # of contextvars: a new thread's is empty
+        if successor.greenlet is None:
+            continue
+        scheduler._resting.append(me)
+        switch = successor.greenlet.switch
+        del thread, successor, scheduler  # whoever rests must not keep a world
+        scheduler = switch(None)
+        del switch
+        me.parent = scheduler._root
 
 
 @cache

@@ -81,7 +81,7 @@ def describe_threads(threads: Iterable[SimThread], current: SimThread, describe:
     Threads of which all that is the same stand together, and last those in which nothing but hidden code runs.
     `describe` says of an object which one it is ("server 2"), or "".
     """
-    innermost = {t: sys._getframe() if t is current else t.greenlet.gr_frame for t in threads}
+    innermost = {t: sys._getframe() if t is current else t.frame for t in threads}
     seen = _Seen(innermost, {t: frames_of_program(frame) for t, frame in innermost.items()}, describe)
     names: dict[str, list[str]] = {}
     hidden = []

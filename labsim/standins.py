@@ -21,6 +21,7 @@ import errno
 import functools
 import itertools
 import logging
+import operator
 import os
 import sys
 import time
@@ -139,17 +140,23 @@ class StandIns:
         s = self._scheduler
         lock, rlock, local, sentinel_type, handle_type = primitives_of(s)
 
-        def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
-            return s.start(function, args, kwargs or {}).number
+        # What `reports` is said in Scheduler.start; it is for the module threading alone.
 
-        def start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any:
+        def start_new_thread(
+            function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /, *, reports: bool = False
+        ) -> int:
+            return s.start(function, args, kwargs or {}, reports=reports).number
+
+        def start_joinable_thread(
+            function: Callable[[], object], handle: Any = None, daemon: bool = True, *, reports: bool = False
+        ) -> Any:
             if handle is None:
                 handle = handle_type()
             elif not isinstance(handle, handle_type):
                 raise TypeError("'handle' must be a _ThreadHandle")
             elif handle.ident:
                 raise RuntimeError("thread already started")
-            s.start(function, (), {}, handle)
+            s.start(function, (), {}, handle, reports=reports)
             return handle
 
         def set_sentinel() -> Any:
@@ -398,14 +405,17 @@ class StandIns:
             """Each thread's innermost frame, without the scheduler's: a real thread shows no C frames either."""
             frames = {}
             for number, thread in s.threads.items():
-                frame = sys._getframe(1) if thread is s.current else thread.greenlet.gr_frame
+                frame = sys._getframe(1) if thread is s.current else thread.frame
                 while frame is not None and frame.f_globals["__name__"].startswith("labsim."):
                     frame = frame.f_back
                 if frame is not None:
                     frames[number] = frame
             return frames
 
-        return _Through(
+        class Sys(_Through):
+            stderr = property(operator.attrgetter("_real.stderr"))  # at once, as each Thread looks it up
+
+        return Sys(
             sys,
             _current_frames=current_frames,
             _setprofileallthreads=self._profilers.set_all,
@@ -441,21 +451,31 @@ class StandIns:
                 s.observer.follows(event._cond._lock)  # as after wait(): an Event orders, with a lock or without
             return flag
 
-        init = threading.Thread.__init__
+        class Started:
+            """A Thread's own Event: set by the new thread, for its starter, just before it turns to its own function.
 
-        class Started(threading.Event):  # type: ignore[misc]
-            """Set by a new thread, for its starter, just before it turns to its own function."""
+            Nobody waits for it in vain, as the scheduler lets a new thread come so far before its starter goes on.
+            """
+
+            def __init__(self) -> None:
+                self._flag = False
+
+            def is_set(self) -> bool:
+                s.left -= 1
+                if s.left <= 0:
+                    s.point("look at a Thread")
+                return self._flag
 
             def set(self) -> None:
-                super().set()
+                self._flag = True
                 s.has_begun()
 
-        @functools.wraps(init)
-        def init_thread(thread: Any, *args: Any, **kwargs: Any) -> None:
-            init(thread, *args, **kwargs)
-            thread._started.__class__ = Started
+            def clear(self) -> None:
+                self._flag = False
 
-        threading.Thread.__init__ = init_thread
+            def wait(self) -> None:
+                while not self._flag:  # a subclass has put something before it
+                    s.preempt("start")
 
         def is_alive(thread: Any) -> bool:
             """With the scheduling points that it has in later Pythons."""
@@ -469,15 +489,18 @@ class StandIns:
         threading.Event.is_set = is_set
         for cls in (threading.Thread, threading.Condition, threading.Event):
             _number(cls)
-        # Each thread takes these as it starts and ends, which and how often depends on the Python. No other thread can
-        # run meanwhile, as no scheduling point lies between their acquire and release: they need not lock.
-        for name in ("_active_limbo_lock", "_shutdown_locks_lock"):
-            if hasattr(threading, name):
-                setattr(threading, name, _NoLock())
         if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # up to 3.12
             threading.Thread.is_alive = is_alive
+            # Each thread would take this as it starts and ends, how often depends on the Python.
+            threading._shutdown_locks_lock = _thread.allocate_lock()
+        # It need not be the world's, as no scheduling point lies between its acquire and release.
+        threading._active_limbo_lock = _thread.RLock()
         # Kept for fork and for the end of the process; up to 3.12 each start would look at every thread's lock.
         threading._dangling = threading._shutdown_locks = _Forgetful()
+        for name in ("_start_new_thread", "_start_joinable_thread"):
+            if hasattr(threading, name):
+                setattr(threading, name, functools.partial(getattr(threading, name), reports=True))
+        threading.Thread.__init__ = _with_names(threading.Thread.__init__, Event=Started)
 
     def _touch_queue(self, queue: Any) -> None:
         s = self._scheduler
@@ -544,26 +567,20 @@ class StandIns:
         base.LOGGER.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], Ended)))
 
 
+def _with_names(function: Any, **names: object) -> FunctionType:
+    """The same function, for which some names of its module mean something else."""
+    copy = FunctionType(function.__code__, {**function.__globals__, **names}, argdefs=function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    functools.update_wrapper(copy, function)
+    del copy.__wrapped__  # type: ignore[attr-defined]
+    return copy
+
+
 def _unordered(module: ModuleType) -> None:
     """The locks of a module's own books, in which threads start and end, do not order what those threads do."""
     for lock in vars(module).values():
         if isinstance(lock, Ordering):
             lock.order = UNORDERED
-
-
-class _NoLock:
-    """In place of a lock that nobody ever waits for."""
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        return True
-
-    __enter__ = acquire
-
-    def release(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 class _Through(ModuleType):

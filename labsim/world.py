@@ -196,7 +196,8 @@ class World:
 
     def spend(self, nanoseconds: int) -> None:
         """Let the running thread's computing take time: for what costs much on a real machine, as its caller knows."""
-        self._entered()[0].spend(nanoseconds)
+        scheduler = self._scheduler or self._entered()[0]
+        scheduler.spend(nanoseconds)
 
     @property
     def events(self) -> int:

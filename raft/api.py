@@ -75,51 +75,69 @@ class MakeRaft(Protocol):
 
 
 class ApplyCh:
-    """Go's unbuffered channel, with the methods of queue.Queue: `put` returns once the message has been received.
+    """Go's unbuffered channel, with the methods of queue.Queue: `put` returns once somebody has the message.
 
     So a Raft that holds its lock while it puts a message makes everybody wait who needs that lock. After `close`, which
     is the harness's, `put` drops its message and returns at once.
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._parcels: collections.deque[_Parcel] = collections.deque()
+        self._mu = threading.Lock()  # guards everything below; one of the two queues is always empty
+        self._senders: collections.deque[_Parcel] = collections.deque()
+        self._receivers: collections.deque[_Parcel] = collections.deque()
         self._closed = False
 
     def put(self, msg: ApplyMsg, block: bool = True, timeout: float | None = None) -> None:
         """Hand over `msg`. Raises queue.Full if nobody took it within `timeout` seconds, or at once if not `block`."""
-        parcel = _Parcel(msg)
-        with self._changed:
+        with self._mu:
             if self._closed:
                 return
-            self._parcels.append(parcel)
-            self._changed.notify_all()
-            if not self._changed.wait_for(lambda: parcel.gone, timeout if block else 0):
-                self._parcels.remove(parcel)
-                raise queue.Full
+            if self._receivers:
+                self._receivers.popleft().hand_over(msg)
+                return
+            parcel = _Parcel(msg)
+            self._senders.append(parcel)
+        if not parcel.wait(timeout if block else 0):
+            with self._mu:
+                if parcel in self._senders:  # else it was taken at the last moment
+                    self._senders.remove(parcel)
+                    raise queue.Full
 
     def get(self) -> ApplyMsg | None:
         """The harness's end: wait for the next message; None when the channel is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._parcels or self._closed)
+        with self._mu:
             if self._closed:
                 return None
-            parcel = self._parcels.popleft()
-            parcel.gone = True
-            self._changed.notify_all()
-            return parcel.msg
+            if self._senders:
+                parcel = self._senders.popleft()
+                parcel.hand_over(parcel.msg)
+                return parcel.msg
+            parcel = _Parcel(None)
+            self._receivers.append(parcel)
+        parcel.wait(None)
+        return None if self._closed else parcel.msg
 
     def close(self) -> None:
         """Let go of everybody who waits at either end, now and later."""
-        with self._changed:
+        with self._mu:
             self._closed = True
-            for parcel in self._parcels:
-                parcel.gone = True
-            self._parcels.clear()
-            self._changed.notify_all()
+            for parcel in (*self._senders, *self._receivers):
+                parcel.hand_over(parcel.msg)
+            self._senders.clear()
+            self._receivers.clear()
 
 
-@dataclass(eq=False)
 class _Parcel:
-    msg: ApplyMsg
-    gone: bool = False  # received, or dropped for good
+    """A message on its way, or a place for one; and a lock, held until then, at which its sender or receiver waits."""
+
+    def __init__(self, msg: ApplyMsg | None) -> None:
+        self.msg = msg
+        self._gone = threading.Lock()
+        self._gone.acquire()
+
+    def hand_over(self, msg: ApplyMsg | None) -> None:
+        self.msg = msg
+        self._gone.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        return self._gone.acquire(timeout=-1 if timeout is None else max(0, timeout))

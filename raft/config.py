@@ -608,19 +608,20 @@ class Config:
     def nCommitted(self, index: int) -> tuple[int, Any]:
         """How many servers have applied `index`, crashed and unconnected ones included, and the command there."""
         self.check()
-        count, command = 0, None
-        for i in range(self.n):
-            with self._mu:
-                applied = index in self._logs[i]
-                found = self._logs[i].get(index)
-            if applied:
-                if count > 0 and not _equal(command, found):
-                    self.fail(
-                        f"committed values do not match: index {index}, {_go(command)}, {_go(found)}",
-                        f"server {i} applied {found!r}",
-                    )
-                count, command = count + 1, found
-        return count, command
+        applied = self._applied(index)
+        command = next(iter(applied.values()), None)
+        for i, found in applied.items():
+            if not _equal(command, found):
+                self.fail(
+                    f"committed values do not match: index {index}, {_go(command)}, {_go(found)}",
+                    f"server {i} applied {found!r}",
+                )
+        return len(applied), command
+
+    def _applied(self, index: int) -> dict[int, Any]:
+        """The command that each server has applied at an index, of those that have."""
+        with self._mu:
+            return {i: log[index] for i, log in enumerate(self._logs) if index in log}
 
     def wait(self, index: int, n: int, startTerm: int) -> Any:
         """Wait until n servers have applied `index`; the command. -1 if a term newer than startTerm (>= 0) shows up."""
@@ -682,9 +683,7 @@ class Config:
         self.fail(f"one({_go(cmd)}) failed to reach agreement", facts)
 
     def _applied_facts(self, index: int) -> str:
-        with self._mu:
-            there = {i: log[index] for i, log in enumerate(self._logs) if index in log}
-        return f"servers that applied index {index}: {there}"
+        return f"servers that applied index {index}: {self._applied(index)}"
 
     # --- what the services see: applyCh ---
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import gc
 import importlib
+import inspect
 import json
 import os
 import pickle
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -183,6 +186,89 @@ def test_a_module_that_fails_leaves_nothing_behind(world: World, folder: Path) -
         world.import_module("nowhere")
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'part.nowhere'.*not a package"):
         world.import_module("part.nowhere")
+
+
+DATACLASSES = """
+    from __future__ import annotations
+    import dataclasses
+    from dataclasses import dataclass, field
+    from typing import Any, ClassVar
+
+    @dataclass
+    class Entry:
+        Term: int = 0
+        Next: Entry | None = None
+        Log: list[Entry] = field(default_factory=list, repr=False)
+
+    @dataclass(frozen=True, order=True)
+    class Ordered:
+        "With a docstring, without defaults, and with a hash of its own."
+        a: int
+        b: str
+        def __hash__(self): return 5
+
+    @dataclass
+    class Same:
+        a: bool = False
+        def __eq__(self, other): return True
+
+    @dataclass
+    class Other(Entry):
+        kind: ClassVar[int] = 3
+        made: object = Entry
+
+    CLASSES = Entry, Ordered, Same, Other
+"""
+
+
+def test_a_dataclass_is_the_same_in_the_second_world_as_in_the_first_and_outside(folder: Path) -> None:
+    """What it costs to make is spent once."""
+
+    def looked_at(module: Any) -> list[Any]:
+        seen: list[Any] = []
+        for cls in module.CLASSES:
+            assert cls.__init__.__globals__ is vars(module)
+            seen.append(str(inspect.signature(cls)))
+            for name, value in vars(cls).items():
+                seen.append((name, repr(value) if isinstance(value, (str, tuple, int)) else type(value)))
+                seen.append([getattr(value, kind, None) for kind in ("__qualname__", "__code__", "__doc__")])
+            seen += [(f.name, f.type, f.repr, f.default_factory) for f in dataclasses.fields(cls)]
+        first = module.Entry(1, module.Entry())
+        assert first == module.Entry(1, module.Entry()) != module.Entry()
+        assert first.Log is not first.Next.Log
+        assert module.Ordered(1, "a") < module.Ordered(1, "b")
+        assert hash(module.Ordered(1, "a")) == 5
+        assert module.Same(True) == module.Same(False)
+        return [*seen, repr(first), typing.get_type_hints(module.Entry)["Term"]]
+
+    write(folder, {"classes": DATACLASSES})
+    outside = looked_at(importlib.import_module("classes"))
+    worlds = []
+    for seed in ("first", "second", "third"):
+        with World(seed, fresh=[folder]) as world:
+            worlds.append((loaded := world.import_module("classes"), looked_at(loaded)))
+    del sys.modules["classes"]
+    assert worlds[0][1] == worlds[1][1] == worlds[2][1] == outside
+    assert len({id(module.Entry.__init__) for module, _ in worlds}) == len(worlds)
+
+
+def test_a_dataclass_that_has_changed_is_made_anew(folder: Path) -> None:
+    for default in ("0", "False", "1", "''", "field(default_factory=list)", "field(default=1)", "field()"):
+        with World("changed", fresh=[folder]) as world:
+            source = f"""
+                from dataclasses import dataclass, field
+                @dataclass
+                class Message:
+                    Term: int = {default}
+            """
+            message: Any = load(world, folder, source).Message
+            if default == "field()":
+                with pytest.raises(TypeError, match="missing 1 required"):
+                    message()
+            else:
+                assert repr(message().Term) == {"field(default_factory=list)": "[]", "field(default=1)": "1"}.get(
+                    default, default
+                )
 
 
 def test_classes_are_found_by_pickle_dataclasses_and_typing(world: World, folder: Path) -> None:

@@ -174,7 +174,7 @@ def test_every_thread_that_can_run_does(program: Open) -> None:
                     counts[me] += 1
                     poll()
             for i in range(20): threading.Thread(target=work, args=(i,)).start()
-            time.sleep(0.2)
+            time.sleep(1)
             stop.set()
             return counts
         lock = threading.Lock()
