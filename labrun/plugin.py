@@ -35,13 +35,14 @@ from labrun.isolated.shared import shared
 from labrun.paper import PaperBroken, Watch
 from labrun.real import RealTrial, exit_refused
 from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, message_of
-from labrun.report import MOST_JOURNALS, Report, ReportError, cut, write_journal
+from labrun.report import COLUMNS, MOST_JOURNALS, Report, ReportError, cut, marks, write_journal
 from labrun.settings import PARTS, Settings, repeat_command
 from labrun.terminal import Terminal
 from labrun.text import shown
 from labrun.version import digest_of
 from labrun.virtual import RaceFound, VirtualTrial
 from labsim.races import Race
+from labwatch.columns import columns
 from raft.config import Config
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __tracebackhide__ = True
 
 MAX_OUTPUT = 20_000  # characters of a solution's output that a report keeps
 MOST_RACES = 10  # of one trial that are shown in full
+MOST_LINES = 60  # of --columns
 MOST_WARNINGS = 10  # of one trial that its record names
 SUSPICIOUS = ("LabgobWarning", "LeakWarning")
 FIXTURE = "make_config"
@@ -177,6 +179,7 @@ def pytest_configure_node(node: Any) -> None:
     asked = settings.asked(node.config)
     seeds = settings.of(node.config).seeds if asked else settings.Seeds(settings.drawn_seed(node.config))
     node.workerinput["lab_seeds"] = {"first": seeds.first, "only": seeds.only}
+    node.workerinput["lab_width"] = settings.terminal_width(node.config)
 
 
 # --- running a lab test --------------------------------------------------------------------------------------------
@@ -400,10 +403,14 @@ def pytest_runtest_makereport(
             if report.failed:
                 # Whoever reads the journal of a failing trial does it here: run.running.journal, which is None where no
                 # server was made, and where failures of the same kind have been shown already. run.about is its header.
-                folder = settings.given(item.config, "--report")
-                if folder is not None and run.running.journal is not None:
+                folder, journal = settings.given(item.config, "--report"), run.running.journal
+                if folder is not None and journal is not None:
                     folder = item.config.invocation_params.dir / folder
-                    record = write_journal(folder, run.running.journal, record, run.about(record))
+                    record = write_journal(folder, journal, record, run.about(record))
+                if run.settings.columns and journal is not None:
+                    width, at = settings.terminal_width(item.config), marks(run.about(record))
+                    lines = columns(journal, width=width, last=MOST_LINES, marks=at)
+                    report.sections.insert(0, (COLUMNS, "\n".join(lines)))
                 if call.excinfo and isinstance(call.excinfo.value, (RaceFound, PaperBroken)):
                     report.longrepr = str(call.excinfo.value)  # no line of the harness says more
                 if isinstance(run.running, VirtualTrial) and run.running.races:

@@ -17,9 +17,9 @@ Its schema, version 2:
 far (events of the harness with their times, what each server answered, RPC counts, where the solution's threads were),
 data races, the solution's output, and how to repeat it. One longer than LONGEST_LOG is cut in the middle, and says so.
 
-`DIR/logs/TEST-seedS.jsonl` has the journal of such a failure, where one was kept (labwatch.journal has its schema). It
-is written by the process that ran the trial, for the first MOST_JOURNALS failures of a kind there; the trial's record
-names it.
+`DIR/logs/TEST-seedS.jsonl` has the journal of such a failure, where one was kept (labwatch.journal has its schema), and
+`DIR/logs/TEST-seedS.txt` the same as text, with a column for each server (labwatch.columns). They are written by the
+process that ran the trial, for the first MOST_JOURNALS failures of a kind there; the trial's record names the first.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ import pytest
 from labrun.record import SCHEMA, Kind, Record, to_line
 from labrun.version import digest_of, lab_version
 from labwatch import Journal
+from labwatch.columns import columns
 
-__all__ = ["MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut", "write_journal"]
+__all__ = ["COLUMNS", "MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut", "marks", "write_journal"]
 
 RECORDS = "records.jsonl"
+COLUMNS = "what happened"  # the section of a failure's report that --columns adds
+COLUMN = 40  # characters of a server's column in a file
 MOST_LOGS = 20  # of failures of one kind
 MOST_JOURNALS = 3  # of failures of one kind, in each process that runs trials
 LONGEST_LOG = 200_000  # characters
@@ -117,12 +120,31 @@ def _stem(record: Record) -> str:
 
 
 def write_journal(folder: Path, journal: Journal, record: Record, about: dict[str, Any]) -> Record:
-    """Write the journal of a failing trial into a report's folder; the record, which names it."""
+    """Write the journal of a failing trial into a report's folder, twice; the record, which names it.
+
+    `about` is its header (labwatch.journal).
+    """
     name = f"{_stem(record)}.jsonl"
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     journal.write(path, **about)
+    servers = record.servers or 3
+    lines = [
+        f"{record.test}, seed {record.seed}: {record.message}",
+        f"repeat with: {record.repeat}",
+        "",
+        *columns(journal, width=10 + servers * COLUMN, marks=marks(about)),
+    ]
+    path.with_suffix(".txt").write_text("".join(f"{line}\n" for line in lines), "utf-8", "backslashreplace")
     return record.changed(journal=name)
+
+
+def marks(about: dict[str, Any]) -> list[tuple[float, str]]:
+    """What the header of a journal says of moments: their times, and what to write there."""
+    return [
+        *((broken["t"], f"PAPER: {broken['message']}") for broken in about["broken"]),
+        *((race["t"], f"RACE: {race['summary']}") for race in about["races"]),
+    ]
 
 
 def cut(text: str, most: int) -> str:

@@ -110,6 +110,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         **FLAG,
         "help": "also fail a test in which a rule of the Raft paper is broken, as its messages show",
     },
+    "--columns": {
+        **FLAG,
+        "help": "of a failing test, show what happened: a column for each server, its messages, roles and prints",
+    },
     "--report": {"metavar": "DIR", "help": "write results.json and the log of each failing trial into DIR"},
 }
 
@@ -189,6 +193,7 @@ class Settings:
     race_share: float
     paper: bool  # a broken rule of the paper fails the test
     isolate: bool  # real time, each server in a process of its own
+    columns: bool  # show the journal of a failing trial
     taken: list[str]  # options that another plugin or a conftest.py has under the same name
     repeatable: list[str]  # the words of the command line that a repeat needs besides, such as --raft
     leaked: list[threading.Thread] = field(default_factory=list)  # of solutions, that could not be ended
@@ -218,6 +223,14 @@ _DRAWN = pytest.StashKey[int]()
 def drawn_seed(config: pytest.Config) -> int:
     """A seed for the run whose command line names none, the same at each call."""
     return config.stash.setdefault(_DRAWN, random.SystemRandom().randrange(SEEDS))
+
+
+def terminal_width(config: pytest.Config) -> int:
+    """In characters, also in a worker."""
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return int(workerinput["lab_width"])
+    return int(config.get_terminal_writer().fullwidth) if config.pluginmanager.hasplugin("terminalreporter") else 100
 
 
 def known(config: pytest.Config) -> Settings | None:
@@ -261,6 +274,7 @@ def _read(config: pytest.Config) -> Settings:
         race_share=RACE_SHARE if share is None else share,
         paper=bool(given(config, "--paper")),
         isolate=isolate,
+        columns=bool(given(config, "--columns")),
         taken=config.stash.get(_TAKEN, []),
         repeatable=["--raft", raft] if raft else [],
     )

@@ -10,8 +10,9 @@ import pytest
 
 from labrun import record, settings
 from labrun.record import Kind, NodeId, Record
-from labrun.report import Report
+from labrun.report import COLUMNS, Report
 from labrun.settings import repeat_command
+from labwatch.columns import painted
 
 __all__ = ["Terminal"]
 
@@ -104,6 +105,11 @@ class Terminal:
                 seen.add(kind)
         if failed:
             reporter.stats["failed"] = shown
+        if reporter.hasmarkup:
+            for report in shown:
+                report.sections = [
+                    (title, _painted(text) if title == COLUMNS else text) for title, text in report.sections
+                ]
         yield
         if failed:
             reporter.stats["failed"] = failed
@@ -117,3 +123,7 @@ class Terminal:
     def pytest_sessionfinish(self) -> None:
         if self.records:
             settings.remember(self.config, settings.of(self.config), self.records)
+
+
+def _painted(text: str) -> str:
+    return "\n".join(map(painted, text.split("\n")))

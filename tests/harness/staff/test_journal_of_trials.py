@@ -268,3 +268,33 @@ def test_the_first_broken_rule_of_a_failing_trial_stands_above_its_data(lab: Lab
     raft = BROKEN / "half_the_votes_are_enough.py"
     result = lab.run("-m", "2A", "-k", "ReElect", "--raft", raft, "--sim", "--seed", "1", "--trials", "2")
     result.stdout.fnmatch_lines(["*- the paper's rules -*", "broken: servers 1 and 2 both sent as leader of term 3, *"])
+
+
+@pytest.mark.parametrize("how", [["--sim"], ["--sim", "--trials", "2", "-n", "1"], []], ids=" ".join)
+def test_columns_are_shown_of_a_failing_test_when_asked_for_and_stand_in_the_report(lab: Lab, how: list[str]) -> None:
+    raft = BROKEN / "half_the_votes_are_enough.py"
+    args = ("-m", "2A", "-k", "ReElect", "--raft", raft, "--seed", "1", *how)
+    result = lab.run(*args, "--columns", "--report", "out")
+    result.stdout.fnmatch_lines(
+        [
+            "*- what happened -*",
+            "     time  server 0  *",
+            "*CUT OFF*",
+            "*FAILED: expected no leader *",
+            "pytest -m 2A *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*\033*")
+    title, repeat, empty, *lines = (lab.pytester.path / "out/logs/TestReElection2A-seed1.txt").read_text().splitlines()
+    assert title.startswith("TestReElection2A, seed 1: expected no leader")
+    assert (repeat.startswith("repeat with: pytest -m 2A -k TestReElection2A"), empty) == (True, "")
+    assert "server 0" in lines[0]
+    assert any("PAPER: servers" in line for line in lines)
+
+
+def test_columns_are_coloured_on_a_terminal_alone_and_nobody_sees_them_unasked(lab: Lab) -> None:
+    args = ("-m", "2A", "-k", "ReElect", "--sim", "--raft", BROKEN / "half_the_votes_are_enough.py", "--seed", "1")
+    shown = lab.run(*args, "--columns", "--color=yes", "--report", "out").stdout.str()
+    assert "\033[1;32mLEADER\033[0m of term 1" in shown
+    assert "\033" not in (lab.pytester.path / "out/logs/TestReElection2A-seed1.log").read_text()
+    assert "what happened" not in lab.run(*args).stdout.str()
