@@ -35,7 +35,7 @@ from labgrade.batch import Batch
 from labgrade.intake import Submission
 from labgrade.places import GALLERY
 from labgrade.policy import Grading
-from labrun.record import Record
+from labrun.record import Record, without_numbers
 
 __all__ = ["Bug", "GalleryError", "bugs", "prove"]
 
@@ -62,7 +62,7 @@ class Bug:
 
     def is_caught(self, message: str) -> bool:
         """Whether a failure of that test is what it should be."""
-        general = re.sub(r"\d+", "N", message)
+        general = without_numbers(message)
         return any(known in general for test, known in self.caught_by if test == self.test)
 
 

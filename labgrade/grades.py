@@ -22,7 +22,7 @@ from labgrade.batch import Batch
 from labgrade.block import Graded, Known
 from labgrade.policy import GradingError
 from labgrade.protocol import Key, Stage
-from labrun.record import Cause, Record, grouped, shown_seeds, table
+from labrun.record import Cause, Record, grouped, shown_seeds, table, without_numbers
 from labrun.text import shown
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "story",
 ]
 
+WARNINGS = 5  # kinds of them that are listed for a human to look at
 MESSAGE = 200  # characters of a message in a table
 UNCONFIRMED = (
     "no isolated trials (--confirm 0): these points come from processes in which the submission ran beside its judge, "
@@ -119,7 +120,7 @@ def grade(batch: Batch, graded: Graded) -> Grade:
         lab=first.lab if first else "",
         notes=list(s.notes),
         reason=graded.trouble,
-        look=[mark for t in tests for mark in _marks(t)],
+        look=[*(mark for t in tests for mark in _marks(t)), *_warned(tests)],
         tests=tests,
     )
 
@@ -133,7 +134,21 @@ def _marks(t: TestGrade) -> list[str]:
         marks.append(f"{t.test}: {SHARED} ({isolated[0].message.partition(chr(10))[0]})")
     elif unjudged:
         marks.append(f"{t.test}: {unjudged[0].message}")
-    return marks + [f"{t.test}: {warning} (in {count} trials that passed)" for warning, count in t.warnings.items()]
+    return marks
+
+
+def _warned(tests: list[TestGrade]) -> list[str]:
+    """The kinds of warnings of trials that passed, each once, whatever the tests and the numbers in it."""
+    kinds: dict[str, list[tuple[str, str, int]]] = {}
+    for t in tests:
+        for warning, count in t.warnings.items():
+            kinds.setdefault(without_numbers(warning), []).append((t.test, warning, count))
+    lines = []
+    for kind in kinds.values():
+        where = ", ".join(dict.fromkeys(test for test, _, _ in kind))
+        lines.append(f"{where}: {kind[0][1]} (in {sum(count for *_, count in kind)} trials that passed)")
+    rest = len(lines) - WARNINGS
+    return lines if rest <= 0 else [*lines[:WARNINGS], f"and {rest} other kinds of warnings"]
 
 
 def _of_test(batch: Batch, graded: Graded, known: dict[Stage, dict[Key, Known]], test: str) -> TestGrade:
@@ -162,9 +177,18 @@ def _of_test(batch: Batch, graded: Graded, known: dict[Stage, dict[Key, Known]],
         round(g.worth(test) * g.scoring.share(records, confirmed), 2),
         g.worth(test),
         failures,
-        dict(Counter(shown(w, MESSAGE) for r in (*records, *confirmed) if r.passed for w in r.warnings)),
+        _counted([r.warnings for r in (*records, *confirmed) if r.passed]),
         graded.loads[test],
     )
+
+
+def _counted(warnings: list[tuple[str, ...]]) -> dict[str, int]:
+    """Of each kind of warning the first, and how many trials had it."""
+    first: dict[str, str] = {}
+    count = Counter(kind for of_trial in warnings for kind in {without_numbers(w) for w in of_trial})
+    for warning in (w for of_trial in warnings for w in of_trial):
+        first.setdefault(without_numbers(warning), warning)
+    return {shown(warning, MESSAGE): count[kind] for kind, warning in first.items()}
 
 
 def _asked(known: dict[Key, Known], test: str, most: int) -> list[Known]:

@@ -38,6 +38,7 @@ __all__ = [
     "table",
     "to_line",
     "trials_table",
+    "without_numbers",
 ]
 
 SCHEMA = 2
@@ -117,7 +118,12 @@ class Kind(NamedTuple):
 
     @classmethod
     def of(cls, test: str, cause: Cause, message: str) -> Kind:
-        return cls(test, cause, re.sub(r"\d+", "N", message))
+        return cls(test, cause, without_numbers(message))
+
+
+def without_numbers(message: str) -> str:
+    """What messages have in common that differ in numbers at the most."""
+    return re.sub(r"\d+", "N", message)
 
 
 _encoder = msgspec.json.Encoder()
