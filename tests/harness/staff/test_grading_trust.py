@@ -266,11 +266,10 @@ def test_points_without_isolated_trials_come_with_a_warning_and_suspicious_passe
     leaks = "\nimport threading\nmade = Make\ndef Make(*a):\n    threading.Thread(target=wait).start()\n    return made(*a)\n"
     waits = "def wait():\n    import time\n    while True:\n        time.sleep(0.05)\n"
     (tmp_path / "ann.py").write_text((STYLES / "ticker.py").read_text() + leaks + waits)
-    how = [str(tmp_path / "ann.py"), "--sim", "--trials", "1", "--confirm", "0", "--seed", "5"]
+    how = [str(tmp_path / "ann.py"), "--sim", "--trials", "3", "--confirm", "0", "--seed", "5"]
     assert main(["grade", *how, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "WARNING: no isolated trials (--confirm 0): these points come from processes in which the submission" in said
-    tests = "TestInitialElection2A, TestReElection2A, TestManyElections2A"
-    assert f"look at:\n  ann: {tests}: LeakWarning: thread 'Thread-" in said
+    assert "look at:\n  ann: TestInitialElection2A: LeakWarning: thread 'Thread-" in said
     (mark,) = grades_of(tmp_path / "out")["ann"]["look"]
     assert mark.endswith("(in 3 trials that passed)")
