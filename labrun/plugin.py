@@ -256,7 +256,7 @@ class LabItem:
         if s.isolate:
             from labrun.isolated.run import IsolatedRun
 
-            self.running = IsolatedRun(s.solution, self.node.test, seed, self._out)
+            self.running = IsolatedRun(s.solution, self.node.test, seed, self._out, paper=s.paper)
         elif s.sim:
             self.running = VirtualTrial(
                 s.solution,
@@ -325,7 +325,7 @@ class LabItem:
     @functools.cached_property
     def rules(self) -> Watch | None:
         """What the paper's rules say of the trial, now that it has ended; None where they cannot be judged."""
-        if self.running.watch or self.running.journal is None or self.settings.isolate:
+        if self.running.watch or self.running.journal is None:
             return self.running.watch
         return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
 

@@ -251,11 +251,6 @@ def _read(config: pytest.Config) -> Settings:
     isolate = bool(given(config, "--isolate"))
     if isolate and sim:
         raise pytest.UsageError("--isolate runs in real time: give it without --sim, --sim-check and --race")
-    if isolate and given(config, "--paper"):
-        raise pytest.UsageError(
-            "--paper reads messages by their classes, which the judge of isolated servers never has: "
-            "give it with --sim, --race or on real threads"
-        )
     if isolate and os.name != "posix":
         raise pytest.UsageError("--isolate starts processes as POSIX systems have it: use --sim, or real threads")
     seeds = _seeds(config)

@@ -16,9 +16,10 @@ from before whatever follows it.
     player to judge
         Call                                       Done (None: no reply arrived), Mistake
         Put                                        Done (None: nobody took it in time)
-        Save, Died, Complaint, Leak       not at all
+        Declare, Save, Died, Complaint, Leak       not at all
 
 RPC args and replies travel as the bytes that labgob made of them, so that the judge needs no class of the submission.
+Which fields there are it is told (Declare), for the paper's rules and whoever else reads messages.
 What the harness and a Raft hand to each other travels as a value in a field typed Any (`box`).
 """
 
@@ -38,14 +39,18 @@ MAX_VALUE = 1 << 16  # bytes of a box; decoded, it may take 80 times the room
 MAX_ANSWER = 10_000  # bytes of the box that a question of the harness is answered with
 MAX_SNAPSHOT = 1 << 20  # bytes; the harness decodes it, too
 MAX_TIMEOUT = 1e6  # s
+MAX_NAME = 200  # characters
+MAX_FIELDS = 50  # of a message's class
 
 Id = Annotated[int, msgspec.Meta(ge=0)]
-Name = Annotated[str, msgspec.Meta(max_length=200)]
+Name = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Long = Annotated[str, msgspec.Meta(max_length=5 * MAX_TEXT)]  # tracebacks
 Value = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE)]  # a box
 Snapshot = Annotated[bytes, msgspec.Meta(max_length=MAX_SNAPSHOT)]
 Class = tuple[Name, Name]  # module and qualified name
+Plain = bool | int | float | Name | None
+Fields = Annotated[list[tuple[Name, Plain]], msgspec.Meta(max_length=MAX_FIELDS)]  # names and defaults; None: another
 
 
 class FrameError(Exception):
@@ -118,6 +123,13 @@ class Call(Frame, frozen=True):
     args_type: Class
     request: bytes
     reply_type: Class
+
+
+class Declare(Frame, frozen=True):
+    """What the fields of a message's class are: name, default, and the dataclass that one holds a list of, if any."""
+
+    about: Class
+    fields: Annotated[list[tuple[Name, Plain, tuple[Name, Fields] | None]], msgspec.Meta(max_length=MAX_FIELDS)]
 
 
 class Put(Frame, frozen=True):
@@ -211,7 +223,9 @@ class Made(msgspec.Struct, frozen=True):
 
 
 TO_PLAYER = msgspec.msgpack.Decoder(Load | Make | Ask | Handle | Where | Done | Mistake)
-TO_JUDGE = msgspec.msgpack.Decoder(Call | Put | Save | Died | Complaint | Leak | Done | Mistake | Raised | Places)
+TO_JUDGE = msgspec.msgpack.Decoder(
+    Declare | Call | Put | Save | Died | Complaint | Leak | Done | Mistake | Raised | Places
+)
 
 
 class Connection:

@@ -48,6 +48,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self, cast
 
@@ -56,6 +57,7 @@ import msgspec
 import labgob
 import labrpc
 from labrun.isolated import frames
+from labrun.isolated.declared import UNKNOWN, stand_in
 from labrun.isolated.frames import FrameError
 from labrun.isolated.launcher import Launcher, Starts
 from labrun.isolated.load import LoadMeter
@@ -74,6 +76,7 @@ UNDER_WAY = 8000  # Calls and messages of all servers of a trial at once: each t
 IN_FLIGHT = 64 << 20  # bytes of those
 APPLIED = 256 << 20  # bytes that all messages of a trial on applyCh may come to, estimated from above
 PRINTED = 1 << 20  # bytes of a server's output that are shown
+CLASSES = 100  # of messages of a player that are known by their fields
 REPORTS = 100  # of dead threads, warnings and leaks of a player that are looked at
 
 GONE: dict[str, Any] = {"GetState": (0, False), "Start": (-1, 0, False), "CondInstallSnapshot": False}
@@ -266,7 +269,7 @@ class _Room:
 
 
 class _Passenger:
-    """A Call that the judge carries; it travels through the network in the place of its classes."""
+    """A Call that the judge carries; it travels through the network with its request."""
 
     def __init__(self, room: _Room, call: frames.Call) -> None:
         self.args_type, self.reply_type = call.args_type, call.reply_type
@@ -290,6 +293,13 @@ class _Passenger:
         self._room.leave(self._size)
 
 
+@dataclass(eq=False, slots=True)
+class _Carried(labrpc.Request):
+    """A request whose classes are stand-ins; `passenger` has the names of the real ones."""
+
+    passenger: _Passenger | None = None
+
+
 class Player:
     """The process of one server, as the judge sees it. It begins to load the solution when it is made."""
 
@@ -307,6 +317,7 @@ class Player:
         self._leaving = False  # it has
         self._silent = False  # it has not answered something in time
         self._reports = 0
+        self._declared: dict[frames.Class, type] = {}  # what stands for the classes of its messages
         self._peers: Sequence[labrpc.ClientEnd] = ()
         self._persister = Persister()
         self._applyCh = ApplyCh()
@@ -549,6 +560,9 @@ class Player:
                 if frame.id == self._kill:
                     self._leaving = True
                 awaited.arrive(frame)
+            case frames.Declare():
+                if len(self._declared) < CLASSES:
+                    self._declared[frame.about] = stand_in(frame)
             case frames.Call():
                 if frame.end >= len(self._peers):
                     raise FrameError(f"a Call to server {frame.end} of {len(self._peers)}")
@@ -571,8 +585,10 @@ class Player:
     def _carry(self, call: frames.Call, passenger: _Passenger) -> None:
         answer: frames.Frame
         try:
-            end, classes = self._peers[call.end], cast(type, passenger)
-            request = labrpc.Request(end, call.svc_meth, classes, call.request, classes)
+            end = self._peers[call.end]
+            args_type = self._declared.get(call.args_type, UNKNOWN)
+            reply_type = self._declared.get(call.reply_type, UNKNOWN)
+            request = _Carried(end, call.svc_meth, args_type, call.request, reply_type, passenger=passenger)
             answer = frames.Done(call.id, end.carry(request))
         except labrpc.LabrpcError as e:
             answer = frames.Mistake(call.id, shown(str(e), 5 * MAX_TEXT))
@@ -704,4 +720,6 @@ class _Service(labrpc.Service):
         return f"<Service {self.name} of server {self._player.me}>"
 
     def dispatch(self, request: labrpc.Request) -> bytes | None:
-        return self._player.handle(request.method, cast(_Passenger, request.args_type), request.args)
+        assert isinstance(request, _Carried)
+        assert request.passenger is not None
+        return self._player.handle(request.method, request.passenger, request.args)

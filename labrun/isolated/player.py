@@ -41,6 +41,7 @@ import labgob
 import labrpc
 from labrun import solution
 from labrun.isolated import frames
+from labrun.isolated.declared import declare
 from labrun.isolated.frames import box, look, unbox
 from labrun.isolated.threads import Awaited, Pool
 from labrun.text import MAX_TEXT, shown
@@ -72,6 +73,8 @@ class Player:
         self._rf: Any = None
         self._service: labrpc.Service | None = None
         self._classes: dict[frames.Class, type] = {}
+        self._declared: dict[type, frames.Class] = {}
+        self._declaring = threading.Lock()
         self._told: BaseException | None = None
 
     def run(self) -> NoReturn:
@@ -101,6 +104,18 @@ class Player:
         self.send(question(number))
         awaited.wait()
         return awaited.answer
+
+    def declare(self, cls: type) -> frames.Class:
+        """Tell the judge of a message's class, once and before any message of it; its name."""
+        name = self._declared.get(cls)
+        if name is None:
+            with self._declaring:
+                if cls not in self._declared:
+                    name = _class_name(cls)
+                    self.send(declare(name, cls))
+                    self._declared[cls] = name
+                name = self._declared[cls]
+        return name
 
     def _read(self) -> None:
         try:
@@ -276,7 +291,7 @@ class _End(labrpc.ClientEnd):
         return f"<ClientEnd to server {self._number}>"
 
     def carry(self, request: labrpc.Request) -> bytes | None:
-        classes = _class_name(request.args_type), _class_name(request.reply_type)
+        classes = self._player.declare(request.args_type), self._player.declare(request.reply_type)
         answer = self._player.ask(
             lambda number: frames.Call(number, self._number, request.method, classes[0], request.args, classes[1])
         )

@@ -48,16 +48,19 @@ def close() -> None:
 
 
 class IsolatedRun:
-    """A trial of a lab test; `out` receives the lab's lines."""
+    """A trial of a lab test; `out` receives the lab's lines; `paper`: the paper's rules are judged while it runs."""
 
-    def __init__(self, what: Solution, test: str, seed: int, out: Callable[[str], None]) -> None:
+    def __init__(
+        self, what: Solution, test: str, seed: int, out: Callable[[str], None], *, paper: bool = False
+    ) -> None:
         self.solution = what
         self.test = test
         self.seed = seed
         self.out = out
-        self.watch: Watch | None = None  # the judge knows no message's class, so the paper's rules have nothing to read
         self.trial: IsolatedTrial | None = None  # once the test has made its servers
         self.journal: Journal | None = None  # from then on; the last RING events of it
+        self.watch: Watch | None = None  # with `paper`
+        self._paper = paper
         self._context = contextlib.ExitStack()
 
     def run(self, test: Callable[[Callable[..., Config]], object]) -> None:
@@ -68,6 +71,7 @@ class IsolatedRun:
     def _make_config(self, *args: Any, **kwargs: Any) -> Config:
         streams = Seeds.streams(self.seed, self.test)
         self.journal = Journal(time.monotonic, RING)
+        self.watch = Watch.live(self.journal, self.test, virtual=False) if self._paper else None
         self.trial = self._context.enter_context(
             IsolatedTrial(self.solution, streams, self.out, _launcher(), self.journal)
         )

@@ -143,10 +143,6 @@ def test_the_global_random_state_of_others_is_left_alone(lab: Lab) -> None:
         (["--race-share", "0.5"], "--race-share says how --race looks, and has no effect without it: add --race"),
         (["--schedule", "pct"], "--schedule is for virtual time, and has no effect on real threads"),
         (["--isolate", "--sim"], "--isolate runs in real time: give it without --sim, --sim-check and --race"),
-        (
-            ["--isolate", "--paper"],
-            "--paper reads messages by their classes, which the judge of isolated servers never has",
-        ),
         (["--raft", "folder"], "--raft folder: the folder */folder holds neither __init__.py nor raft.py"),
         (["--raft", "notes.txt"], "--raft notes.txt: */notes.txt is not a Python file"),
     ],
