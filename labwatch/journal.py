@@ -1,7 +1,8 @@
 """The journal of a trial: what happened, in one order, each event with its time, its server and that one's incarnation.
 
 A Journal is an observer (raft.config.Observer). It turns what it is told into small events, keeps them, all or the last
-so many, and passes each to its listeners as it happens. Calls come from many threads; a lock makes one order of them.
+so many, and passes each to its listeners as it happens. It is told of things by many threads, and makes one order of
+them. Nothing is decoded before somebody reads it, so keeping a ring costs little.
 
 The file that `write` makes has one JSON object a line. The first is the header:
 
@@ -48,6 +49,7 @@ changes its meaning or goes away.
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import math
 import threading
@@ -67,6 +69,7 @@ __all__ = ["RING", "SCHEMA", "Event", "Journal"]
 SCHEMA = 1
 
 RING = 200_000  # events that are kept of a trial: those of the lab's tests have fewer, unless a Raft floods the network
+MOST_BYTES = 64 << 20  # of messages that a ring keeps
 LONGEST = 2000  # characters of what is said in words
 CUT = 200  # characters of a string, elements of a list
 
@@ -253,32 +256,46 @@ class Journal:
     """
 
     def __init__(self, clock: Callable[[], float], limit: int | None = None) -> None:
-        self.events: collections.deque[Event] = collections.deque(maxlen=limit)
         self.origin = clock()  # when the trial began: the time 0 of its events, on the clock
         self._clock = clock
-        self._count = 0
-        self._mu = threading.RLock()  # a thread that is interrupted in here by a collection may come back
+        self._numbers = itertools.count(1)
+        self._kept: collections.deque[Event] = collections.deque(maxlen=limit)
+        self._bytes = 0  # of the messages in what is kept, about
         self._keeps = limit != 0
+        self._last = 0  # the number of the last event, as far as listeners have been told
+        self._mu = threading.RLock()  # of listening. A thread that is interrupted in here by a collection may come back
+        self._listens = False
         self._listeners: dict[type[Event], list[Callable[[Event], None]]] = {kind: [] for kind in KINDS}
         self.failures: list[Exception] = []  # of listeners, each of which was then called no more: defects of ours
         self._ends: dict[Any, tuple[int, int, int]] = {}  # of each end: server, incarnation, and where it leads
         self._incarnations: dict[int, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Journal: {self._count} events, {self.dropped} of them dropped>"
+        return f"<Journal: {len(self._kept)} events, and {self.dropped} dropped>"
 
     def listen(self, listener: Callable[[Event], None], kinds: Iterable[type[Event]] = tuple(KINDS)) -> None:
         """Call `listener` with each event of these kinds from now on, in their order, one at a time.
 
         Events that are neither kept nor listened to are only counted, which costs less.
         """
+        self._listens = True
         for kind in kinds:
             self._listeners[kind].append(listener)
 
     @property
+    def events(self) -> list[Event]:
+        """What is kept, in order."""
+        events = sorted(self._kept.copy(), key=lambda event: event.number)
+        for earlier, event in itertools.pairwise(events):
+            if event.time < earlier.time:  # a thread was interrupted between taking its number and looking at the clock
+                event.time = earlier.time
+        return events
+
+    @property
     def dropped(self) -> int:
         """How many events are not kept any more."""
-        return self._count - len(self.events)
+        kept = self._kept.copy()
+        return max([self._last, *(event.number for event in kept)]) - len(kept)
 
     def write(self, path: Path, **header: Any) -> None:
         """Write what is kept as JSON lines; `header` says which trial it is."""
@@ -287,20 +304,25 @@ class Journal:
                 file.write(line + "\n")
 
     def lines(self, **header: Any) -> Iterator[str]:
-        with self._mu:
-            events, dropped = list(self.events), self.dropped
+        events, dropped = self.events, self.dropped
         yield json.dumps({"schema": SCHEMA, "events": len(events), "dropped": dropped} | header)
         for event in events:
             yield json.dumps(as_json(event))
 
     def _add(self, kind: type[Event], *fields: Any) -> None:
+        if self._listens:
+            self._add_and_tell(kind, *fields)
+        else:  # no lock: the number makes the order
+            self._kept.append(kind(next(self._numbers), self._clock() - self.origin, *fields))
+
+    def _add_and_tell(self, kind: type[Event], *fields: Any) -> None:
         with self._mu:
-            self._count += 1
+            self._last = next(self._numbers)
             listeners = self._listeners[kind]
             if not (self._keeps or listeners):
                 return
-            event = kind(self._count, self._clock() - self.origin, *fields)
-            self.events.append(event)
+            event = kind(self._last, self._clock() - self.origin, *fields)
+            self._kept.append(event)
             for listener in listeners[:]:
                 try:
                     listener(event)
@@ -309,6 +331,14 @@ class Journal:
                     for others in self._listeners.values():
                         if listener in others:
                             others.remove(listener)
+
+    def _hold(self, message: bytes) -> None:
+        """Count the bytes that are kept; of too many, let go of the older half of the events."""
+        self._bytes += len(message)
+        if self._bytes > MOST_BYTES and self._kept.maxlen is not None:
+            self._bytes //= 2
+            for _ in range(len(self._kept) // 2):
+                self._kept.popleft()
 
     # --- what raft.config tells ---
 
@@ -367,6 +397,7 @@ class Journal:
     # --- what labrpc tells ---
 
     def sent(self, request: Request) -> None:
+        self._hold(request.args)
         server, incarnation, to = self._ends.get(request.end.endname, NOBODYS)
         self._add(Sent, server, incarnation, request.number, to, request)
 
@@ -377,6 +408,8 @@ class Journal:
         self._at_receiver(Began, request)
 
     def ended(self, request: Request, reply: bytes | None) -> None:
+        if reply is not None:
+            self._hold(reply)
         self._at_receiver(Ended, request, reply)
 
     def replied(self, request: Request) -> None:

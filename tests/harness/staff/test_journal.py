@@ -17,7 +17,7 @@ import labgob
 from conftest import REPOSITORY
 from labrpc import ClientEnd, MakeNetwork, MakeServer, MakeService, Network
 from labwatch import Journal
-from labwatch.journal import SCHEMA, Connect, as_json
+from labwatch.journal import SCHEMA, Connect, Sent, as_json
 from raft.api import ApplyMsg
 from raft.config import Config, Trial
 from raft.persister import Persister
@@ -124,6 +124,7 @@ def test_verbs_answers_and_saves(journal: Journal, cfg: Config) -> None:
     rf.persister.SaveRaftState(b"four")
     rf.persister.Save(b"five", None)
     rf.applyCh.put(ApplyMsg(CommandValid=True, Command="c", CommandIndex=1))
+    cfg.wait(1, 1, -1)
     cfg.start1(0)
     rf.persister.SaveRaftState(b"too late")
     first, second = {"server": 0, "incarnation": 1}, {"server": 0, "incarnation": 2}
@@ -253,6 +254,32 @@ def test_a_ring_keeps_the_last_events_and_says_what_it_dropped() -> None:
     assert journal.dropped == 1
     header = json.loads(next(journal.lines()))
     assert header == {"schema": SCHEMA, "events": 2, "dropped": 1}
+
+
+def test_a_ring_lets_go_of_the_older_half_when_its_messages_grow_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labwatch.journal.MOST_BYTES", 10_000)
+    journal = Journal(lambda: 0.0, limit=1000)
+    net = MakeNetwork(random.Random(0), journal)
+    journal.started(0, 1, ["end"])
+    end = net.MakeEnd("end")
+    net.Cleanup()
+    for _ in range(100):
+        end.Call("Raft.X", Args(1, list(range(1000))), Args())
+    kept = [event for event in journal.events if isinstance(event, Sent)]
+    assert 1 <= len(kept) < 10
+    assert kept[-1].call == 100
+    assert journal.dropped + len(journal.events) == journal.events[-1].number
+
+
+def test_events_of_threads_that_were_interrupted_are_put_in_order() -> None:
+    times = iter([0.0, 0.0, 0.0, 1.0, 3.0, 2.0])
+    journal = Journal(lambda: next(times))
+    journal.began_trial(1)
+    for text in "abc":
+        journal.noted(text)
+    journal._kept.rotate(1)
+    assert [event.number for event in journal.events] == [1, 2, 3, 4]
+    assert [event.time for event in journal.events] == sorted(event.time for event in journal.events)
 
 
 def test_what_nobody_keeps_or_hears_is_only_counted() -> None:
