@@ -58,6 +58,15 @@ class Watch:
     def broken(self) -> list[Broken]:
         return self._monitor.broken
 
+    @property
+    def leader(self) -> int | None:
+        """Who has sent as the leader of the newest term, if anybody."""
+        return self._monitor.leader
+
+    def state(self) -> int:
+        """A number for what the cluster is in, as far as it shows: see Monitor.state."""
+        return self._monitor.state()
+
     def lines(self) -> list[str]:
         """What is to be said besides: each broken rule, hints, and what was not judged and why."""
         said = [f"broken: {broken.message} (at {broken.time:.3f} s)" for broken in self.broken]

@@ -36,7 +36,7 @@ from labrun.paper import PaperBroken, Watch
 from labrun.real import RealTrial, exit_refused
 from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, message_of
 from labrun.report import COLUMNS, MOST_JOURNALS, Report, ReportError, cut, marks, write_journal
-from labrun.settings import PARTS, Settings, repeat_command
+from labrun.settings import PARTS, Amount, Settings, repeat_command
 from labrun.terminal import Terminal
 from labrun.text import shown
 from labrun.version import digest_of
@@ -57,7 +57,9 @@ MOST_WARNINGS = 10  # of one trial that its record names
 SUSPICIOUS = ("LabgobWarning", "LeakWarning")
 FIXTURE = "make_config"
 
-RUN = pytest.StashKey["LabItem"]()
+HUNTS = HOME / "labrun" / "hunt"
+
+RUN = pytest.StashKey["Run"]()
 EXIT_STATUS = pytest.StashKey[int]()
 JOURNALS = pytest.StashKey[Counter[Kind]]()  # how many failures of a kind have asked for one
 
@@ -75,20 +77,24 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
-    """Take `--raft PATH` and `--report PATH` as they are meant, wherever PATH lies.
+    """Take `--raft PATH` and `--report PATH` as they are meant, wherever PATH lies, and `--hunt` with or without T.
 
     pytest looks for its ini file and conftest.py before it knows our options, and takes PATH for a test to be run: it
-    would settle in the solution's folder. `--raft=PATH` leaves it no such choice, so begin again with that.
+    would settle in the solution's folder. `--raft=PATH` leaves it no such choice, so begin again with that. Likewise
+    the word after `--hunt` is its amount only if it looks like one.
     """
     if not settings.asked(config):
         return None
     args = list(map(str, config.invocation_params.args))
     joined: list[str] = []
+    by_default = f"--hunt={settings.DEFAULT_AMOUNT}"
     for arg in args:
         if joined and joined[-1] in ("--raft", "--report"):
             joined[-1] += f"={arg}"
+        elif joined and joined[-1] == by_default and Amount.parse(arg):
+            joined[-1] = f"--hunt={arg}"
         else:
-            joined.append(arg)
+            joined.append(by_default if arg == "--hunt" else arg)
     if joined == args:
         return None
     capture = config.pluginmanager.getplugin("capturemanager")
@@ -102,7 +108,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
 def pytest_configure(config: pytest.Config) -> None:
     if settings.asked(config) or _is_lab_without_tests(config):
         _register_markers(config)
-        if not _holds_lab_tests(config.args):
+        if settings.given(config, "--hunt"):
+            config.args = [str(HUNTS)]
+        elif not _holds_lab_tests(config.args):
             config.args = [str(TESTS)]
     if settings.asked(config):
         settings.of(config)  # what is wrong with the command line is said before anything runs
@@ -140,8 +148,8 @@ def _is_lab_file(file: Path) -> bool:
 
 def _register_markers(config: pytest.Config) -> None:
     declared = config.getini("markers")
-    for part, about in PARTS.items():
-        line = f"{part}: part {part} of the lab, {about}"
+    lines = [f"{part}: part {part} of the lab, {about}" for part, about in PARTS.items()]
+    for line in [*lines, "hunt(seed): a story that --hunt has found; it runs in virtual time, with this seed"]:
         if line not in declared:
             config.addinivalue_line("markers", line)
 
@@ -161,6 +169,14 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     """A lab test file uses the markers of the parts as soon as it is imported."""
     if _is_lab_file(module_path):
         _register_markers(parent.config)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    if file_path == HUNTS / "items.py" and settings.of(parent.config).hunt:
+        from labrun.hunt.items import Hunts
+
+        return Hunts.from_parent(parent, path=file_path)
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -234,25 +250,81 @@ def make_config(request: pytest.FixtureRequest) -> Iterator[Callable[..., Config
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     item = pyfuncitem.stash.get(RUN, None)
-    if item is None:
+    if not isinstance(item, LabItem):
         return None
     item.run()
     return True
 
 
-class LabItem:
+class Run:
+    """A trial as an item of pytest's has it, with all that its report and whoever shows a failure may ask for."""
+
+    node: NodeId
+    settings: Settings
+    # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
+    running: RealTrial | VirtualTrial | IsolatedRun
+    difference = ""  # between a failing trial and its repetition, of which there should be none
+
+    @functools.cached_property
+    def rules(self) -> Watch | None:
+        """What the paper's rules say of the trial, now that it has ended; None where they cannot be judged."""
+        if self.running.watch or self.running.journal is None:
+            return self.running.watch
+        return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
+
+    def about(self, record: Record) -> dict[str, Any]:
+        """What there is to say of a failing trial besides its journal, for the header of that."""
+        journal, races = self.running.journal, getattr(self.running, "races", [])
+        begun = journal.origin if journal else 0.0
+        return {
+            "test": record.test,
+            "seed": record.seed,
+            "mode": record.mode,
+            "solution": self.settings.solution.what,
+            "digest": digest_of(self.settings.solution.place),
+            "cause": record.cause,
+            "message": record.message,
+            "repeat": record.repeat,
+            "broken": [
+                {"rule": broken.rule, "message": broken.message, "t": broken.time, "events": broken.events}
+                for broken in (self.rules.broken if self.rules else [])
+            ],
+            "races": [{"summary": race.summary, "t": race.time - begun} for race in races],
+        }
+
+    def sections(self) -> list[tuple[str, str]]:
+        """What a failure shows before anything that the solution printed, with its titles."""
+        sections = []
+        if self.running.trial:
+            sections.append(("the test so far", "\n".join(self.running.trial.events)))
+        if self.difference:
+            sections.append(("no journal", _different(self.difference)))
+        if self.rules and (self.running.watch or self.rules.broken) and self.rules.lines():
+            sections.append(("the paper's rules", "\n".join(self.rules.lines())))
+        if isinstance(self.running, VirtualTrial) and self.running.races:
+            sections.append(("data races", _races(self.running.races)))
+        return sections
+
+    def record(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Record:
+        raise NotImplementedError
+
+
+class LabItem(Run):
     """One trial of one lab test, as an item of pytest's."""
 
     def __init__(self, item: pytest.Function, trial: int) -> None:
         self.node = NodeId(item.originalname, next((m.name for m in item.iter_markers() if m.name in PARTS), ""), trial)
         self.settings = settings.of(item.config)
+        found = item.get_closest_marker("hunt")
+        if found:
+            known = settings.of_story(self.settings, found)
+            if isinstance(known, str):
+                pytest.fail(known, pytrace=False)
+            self.settings = known
         self.lines: list[str] = []
         self.warnings: list[str] = []
-        self.difference = ""  # between a failing trial and its repetition, of which there should be none
         self._item = item
         s, seed = self.settings, self.settings.seeds.of(trial)
-        # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
-        self.running: RealTrial | VirtualTrial | IsolatedRun
         if s.isolate:
             from labrun.isolated.run import IsolatedRun
 
@@ -268,6 +340,7 @@ class LabItem:
                 race_share=s.race_share if s.race else None,
                 journal=s.trials == 1,
                 paper=s.paper,
+                story=found is not None,
             )
         else:
             self.running = RealTrial(s.solution, item.path, self.node.test, seed, self._out, paper=s.paper)
@@ -322,13 +395,6 @@ class LabItem:
             elif isinstance(self.running, VirtualTrial) and self.running.trial and kind.cause not in COSTLY:
                 self.difference = self.running.repeat_with_journal(e)
 
-    @functools.cached_property
-    def rules(self) -> Watch | None:
-        """What the paper's rules say of the trial, now that it has ended; None where they cannot be judged."""
-        if self.running.watch or self.running.journal is None:
-            return self.running.watch
-        return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
-
     def forget(self) -> None:
         """pytest keeps its items, and with these they would keep every server of the run."""
         self.running.watch = self.running.journal = None
@@ -346,26 +412,6 @@ class LabItem:
         terminal = self._item.config.pluginmanager.getplugin("lab terminal")
         if terminal is not None:  # None in a worker, whose lines travel with the report
             terminal.show(line, self._item.path)
-
-    def about(self, record: Record) -> dict[str, Any]:
-        """What there is to say of a failing trial besides its journal, for the header of that."""
-        journal, races = self.running.journal, getattr(self.running, "races", [])
-        begun = journal.origin if journal else 0.0
-        return {
-            "test": record.test,
-            "seed": record.seed,
-            "mode": record.mode,
-            "solution": self.settings.solution.what,
-            "digest": digest_of(self.settings.solution.place),
-            "cause": record.cause,
-            "message": record.message,
-            "repeat": record.repeat,
-            "broken": [
-                {"rule": broken.rule, "message": broken.message, "t": broken.time, "events": broken.events}
-                for broken in (self.rules.broken if self.rules else [])
-            ],
-            "races": [{"summary": race.summary, "t": race.time - begun} for race in races],
-        }
 
     def record(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Record:
         figures = self.running.trial.figures if self.running.trial else None
@@ -413,14 +459,7 @@ def pytest_runtest_makereport(
                     report.sections.insert(0, (COLUMNS, "\n".join(lines)))
                 if call.excinfo and isinstance(call.excinfo.value, (RaceFound, PaperBroken)):
                     report.longrepr = str(call.excinfo.value)  # no line of the harness says more
-                if isinstance(run.running, VirtualTrial) and run.running.races:
-                    report.sections.insert(0, ("data races", _races(run.running.races)))
-                if run.rules and (run.running.watch or run.rules.broken) and run.rules.lines():
-                    report.sections.insert(0, ("the paper's rules", "\n".join(run.rules.lines())))
-                if run.difference:
-                    report.sections.insert(0, ("no journal", _different(run.difference)))
-                if run.running.trial:
-                    report.sections.insert(0, ("the test so far", "\n".join(run.running.trial.events)))
+                report.sections[:0] = run.sections()
                 if run.settings.isolate and (names := shared(run.settings.solution)):
                     report.sections.append(("shared by all servers of one process, by none here", "\n".join(names)))
                 report.sections.append(("repeat with", record.repeat))

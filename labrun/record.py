@@ -92,6 +92,7 @@ class Record:
     repeat: str = ""  # the command that runs this trial again
     lines: tuple[str, ...] = ()  # what the lab printed
     warnings: tuple[str, ...] = ()  # that make a pass suspicious: labgob's complaints, threads that outlive Kill
+    story: str = ""  # what a hunt has found, as a file of a lab test
     log: str | None = None  # the file of a failure's log, relative to its report
     lab: str = ""  # the lab's version, with a digest of its files (labrun.version)
     solution: str = ""  # a digest of the solution's files

@@ -16,8 +16,8 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, get_args
 
 import pytest
 
@@ -25,7 +25,19 @@ from labrun import HOME, solution
 from labrun.record import Mode, NodeId, Record
 from labsim.scheduler import Schedule
 
-__all__ = ["OPTIONS", "PARTS", "RACE_SHARE", "Seeds", "Settings", "add_options", "asked", "of", "repeat_command"]
+__all__ = [
+    "OPTIONS",
+    "PARTS",
+    "RACE_SHARE",
+    "Amount",
+    "Seeds",
+    "Settings",
+    "add_options",
+    "asked",
+    "of",
+    "of_story",
+    "repeat_command",
+]
 
 PARTS = {
     "2A": "leader election",
@@ -63,6 +75,36 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise pytest.UsageError(f"--race-share takes a number from 0 to 1, not {text!r}")
     return share
+
+
+class Amount(NamedTuple):
+    """How much to hunt: one of the two is None."""
+
+    seconds: float | None = None  # of real time
+    stories: int | None = None
+
+    @property
+    def word(self) -> str:
+        """As it stands on the command line."""
+        return f"{self.seconds:g}" if self.stories is None else f"{self.stories}x"
+
+    @classmethod
+    def parse(cls, text: str) -> Amount | None:
+        """Seconds, as in "60", or stories, as in "500x". None for what is neither."""
+        found = re.fullmatch(r"(?P<stories>\d{1,9})x|(?P<seconds>\d{1,9}(\.\d+)?)", text, re.ASCII)
+        if not found or not float(found["stories"] or found["seconds"]):
+            return None
+        return cls(stories=int(found["stories"])) if found["stories"] else cls(seconds=float(found["seconds"]))
+
+
+DEFAULT_AMOUNT = "30"
+
+
+def _amount(text: str) -> Amount:
+    amount = Amount.parse(text)
+    if amount is None:
+        raise pytest.UsageError(f"--hunt takes seconds (60) or a number of stories (500x), not {text!r}")
+    return amount
 
 
 RAFT_HELP = "the solution: a file, a folder or a dotted module that offers Make"
@@ -113,6 +155,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--columns": {
         **FLAG,
         "help": "of a failing test, show what happened: a column for each server, its messages, roles and prints",
+    },
+    "--hunt": {
+        "metavar": "T",
+        "nargs": "?",
+        "const": DEFAULT_AMOUNT,
+        "help": "in place of the lab's tests, search for a short one that fails, in virtual time: for T seconds, or T "
+        f"stories as in 500x (default: {DEFAULT_AMOUNT}). Implies --paper",
     },
     "--report": {"metavar": "DIR", "help": "write results.json and the log of each failing trial into DIR"},
 }
@@ -194,6 +243,7 @@ class Settings:
     paper: bool  # a broken rule of the paper fails the test
     isolate: bool  # real time, each server in a process of its own
     columns: bool  # show the journal of a failing trial
+    hunt: Amount | None  # in place of the lab's tests
     taken: list[str]  # options that another plugin or a conftest.py has under the same name
     repeatable: list[str]  # the words of the command line that a repeat needs besides, such as --raft
     leaked: list[threading.Thread] = field(default_factory=list)  # of solutions, that could not be ended
@@ -208,6 +258,30 @@ class Settings:
         if self.race:
             return "virtual time with the race detector"
         return {"virtual": "virtual time", "isolated": "isolated processes", "real": "real threads"}[self.mode]
+
+
+def of_story(settings: Settings, marker: pytest.Mark) -> Settings | str:
+    """Those of a lab test that is marked as what a hunt has found: virtual time, the paper's rules, and its own seed.
+
+    `@pytest.mark.hunt(seed=7)`, and for one that was found so, `race=0.02` (the share) or `schedule="pct"`. Or what is
+    wrong, and what to do.
+    """
+    known = {"seed": int, "race": float, "schedule": str}
+    wrong = [name for name, value in marker.kwargs.items() if type(value) is not known.get(name)]
+    if marker.args or wrong or "seed" not in marker.kwargs:
+        return '@pytest.mark.hunt takes seed=7, and perhaps race=0.02 or schedule="pct", as a hunt has written it'
+    if settings.isolate:
+        return "a story that a hunt has found fails in virtual time with its seed: leave out --isolate"
+    share = marker.kwargs.get("race")
+    return replace(
+        settings,
+        seeds=Seeds(marker.kwargs["seed"]),
+        sim=True,
+        paper=True,
+        race=settings.race or share is not None,
+        race_share=settings.race_share if share is None else share,
+        schedule=marker.kwargs.get("schedule", settings.schedule),
+    )
 
 
 def of(config: pytest.Config) -> Settings:
@@ -240,7 +314,8 @@ def known(config: pytest.Config) -> Settings | None:
 
 def _read(config: pytest.Config) -> Settings:
     race, sim_check = bool(given(config, "--race")), bool(given(config, "--sim-check"))
-    sim = bool(given(config, "--sim")) or sim_check or race
+    hunt = _amount(given(config, "--hunt")) if given(config, "--hunt") else None
+    sim = bool(given(config, "--sim")) or sim_check or race or hunt is not None
     share = getattr(config.option, _dest("--race-share"), None)
     if share is not None and not race:
         raise pytest.UsageError("--race-share says how --race looks, and has no effect without it: add --race")
@@ -249,12 +324,19 @@ def _read(config: pytest.Config) -> Settings:
             "--schedule is for virtual time, and has no effect on real threads: add --sim or --race"
         )
     isolate = bool(given(config, "--isolate"))
+    if isolate and hunt:
+        raise pytest.UsageError("--hunt runs stories in virtual time, and --isolate is real time: give one of them")
+    if hunt and (sim_check or given(config, "--trials")):
+        other = "--sim-check" if sim_check else "--trials"
+        raise pytest.UsageError(f"--hunt draws its own stories, and {other} has no effect on them: leave it out")
+    if hunt and getattr(config.option, _dest("--seed"), None) == "failed":
+        raise pytest.UsageError("--hunt tries what failed the last time first, in any case: leave out --seed failed")
     if isolate and sim:
         raise pytest.UsageError("--isolate runs in real time: give it without --sim, --sim-check and --race")
     if isolate and os.name != "posix":
         raise pytest.UsageError("--isolate starts processes as POSIX systems have it: use --sim, or real threads")
     seeds = _seeds(config)
-    trials = given(config, "--trials") or at_least_one(config.getini("trials") or "1")
+    trials = 1 if hunt else given(config, "--trials") or at_least_one(config.getini("trials") or "1")
     if seeds.only is not None:
         trials = max(trial + 1 for of_test in seeds.only.values() for trial in of_test)
     raft = given(config, "--raft")
@@ -267,9 +349,10 @@ def _read(config: pytest.Config) -> Settings:
         schedule=given(config, "--schedule") or "random",
         race=race,
         race_share=RACE_SHARE if share is None else share,
-        paper=bool(given(config, "--paper")),
+        paper=bool(given(config, "--paper")) or hunt is not None,
         isolate=isolate,
         columns=bool(given(config, "--columns")),
+        hunt=hunt,
         taken=config.stash.get(_TAKEN, []),
         repeatable=["--raft", raft] if raft else [],
     )
@@ -333,7 +416,8 @@ def repeat_command(config: pytest.Config, settings: Settings, node: NodeId) -> s
     command = ["pytest"]
     if node.part:
         command += ["-m", node.part]
-    command += ["-k", node.test, *settings.repeatable]
+    command += ["--hunt", settings.hunt.word] if settings.hunt else ["-k", node.test]
+    command += settings.repeatable
     if settings.race:
         command += ["--race"]
         if settings.race_share != RACE_SHARE:
@@ -342,13 +426,13 @@ def repeat_command(config: pytest.Config, settings: Settings, node: NodeId) -> s
         command += ["--isolate"]
     if settings.sim_check:
         command += ["--sim-check"]
-    elif settings.sim and not settings.race:
+    elif settings.sim and not (settings.race or settings.hunt):
         command += ["--sim"]
-    if settings.paper:
+    if settings.paper and not settings.hunt:
         command += ["--paper"]
     if settings.schedule != "random":
         command += ["--schedule", settings.schedule]
-    if at_least_one(config.getini("trials") or "1") != 1:
+    if at_least_one(config.getini("trials") or "1") != 1 and not settings.hunt:
         command += ["--trials", "1"]
     command += ["--seed", str(settings.seeds.of(node.trial))]
     return shlex.join(command) if sys.platform != "win32" else " ".join(f'"{w}"' if " " in w else w for w in command)

@@ -61,6 +61,7 @@ class VirtualTrial:
 
     journal   whether its events are kept. Without, and without `paper`, nobody is told of any
     paper     whether the paper's rules are judged while it runs
+    story     whether it is a story of a hunt: what breaks a rule is then said in place of what the lab finds after it
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class VirtualTrial:
         race_share: float | None = None,
         journal: bool = False,
         paper: bool = False,
+        story: bool = False,
     ) -> None:
         self.solution = solution
         self.file = file
@@ -88,6 +90,7 @@ class VirtualTrial:
         self.watch: Watch | None = None  # with `paper`
         self._keep = journal
         self._paper = paper
+        self._story = story
         self._schedule: Schedule = schedule
         self._race_share = race_share
 
@@ -134,7 +137,7 @@ class VirtualTrial:
                 _charge_encoding(world.import_module("labgob"), world.spend)
                 if world.detector is not None:
                     _watch_encoding(world.import_module("labgob"), world.detector)
-                world.run(getattr(world.load(self.file.stem, self.file), self.test), make_config)
+                world.run(self._test(world), make_config)
                 check_unchanged(harness)
         except Endless as e:
             raise LabFailure("test took longer than 120 seconds", str(e)) from None
@@ -146,10 +149,19 @@ class VirtualTrial:
             if world.detector is not None:
                 self.races = sorted(world.detector.races, key=Race.plainness)
 
+    def _test(self, world: World) -> Callable[[Callable[..., Config]], object]:
+        """The test itself."""
+        test: Callable[[Callable[..., Config]], object] = getattr(world.load(self.file.stem, self.file), self.test)
+        return test
+
     def run_and_check(self, *, repeatable: bool) -> None:
         """Run the test; then, if asked, compare it with another run of it; then tell of races."""
         try:
             self.run(trace=repeatable)
+        except Exception:
+            if self.watch and self._story:
+                self.watch.check()
+            raise
         finally:
             if repeatable:
                 self.check_repeatable()

@@ -40,6 +40,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import typing
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -303,6 +304,36 @@ class Monitor:
 
         # cost
         self._heartbeats: dict[tuple[int, int], list[float]] = defaultdict(list)
+
+    @property
+    def leader(self) -> int | None:
+        """Who has sent as the leader of the newest term. None: nobody yet, or not under the paper's names."""
+        return self._leads[max(self._leads)][0] if self._leads else None
+
+    def state(self) -> int:
+        """A number for the state that the cluster shows: equal for those that look alike, in any process.
+
+        Which servers are up; relative to the newest term, the terms in which each has led, and told that it is in;
+        how far each log that a leader knows of lies behind the longest, and what each knows to be committed.
+        """
+        highest = self._highest
+        servers = []
+        for i in range(self._n):
+            led, told = self._terms_of.get(i), self._terms.get(i)
+            term = led[-1] if led else 0
+            leader = self._leaders.get((term, i))
+            acknowledged = sorted(leader.acknowledged.values()) if leader else []
+            known = self._known.get((i, self._live.get(i, 0)), 0)
+            servers.append(
+                (
+                    i in self._live,
+                    min(highest - term, 3),
+                    min(highest - told[-1][1], 3) if told else -1,
+                    [min(self._highest_index - index, 5) for index in acknowledged],
+                    min(self._highest_index - known, 5),
+                )
+            )
+        return zlib.crc32(repr(sorted(servers)).encode())
 
     @property
     def unchecked(self) -> list[str]:

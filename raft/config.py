@@ -449,6 +449,18 @@ class Config:
             self._observer.connected(i, False)
         self._cut(i)
 
+    def partition(self, one: Collection[int], other: Collection[int]) -> None:
+        """Attach the servers of two sets to the network, each only to those of its own set. `connect` heals."""
+        self._note(f"partition {sorted(one)} from {sorted(other)}")
+        for side in (one, other):
+            for i in side:
+                if self._observer is not None:
+                    self._observer.connected(i, True)
+                self.connected[i] = True
+        for i in {*one, *other}:
+            for j in {*one, *other}:
+                self._enable(i, j, (i in one) == (j in one))
+
     def _cut(self, i: int) -> None:
         self.connected[i] = False
         for j in range(self.n):

@@ -142,6 +142,12 @@ def test_the_global_random_state_of_others_is_left_alone(lab: Lab) -> None:
         ),
         (["--race-share", "0.5"], "--race-share says how --race looks, and has no effect without it: add --race"),
         (["--schedule", "pct"], "--schedule is for virtual time, and has no effect on real threads"),
+        (["--hunt=soon"], "--hunt takes seconds (60) or a number of stories (500x), not 'soon'"),
+        (["--hunt=0x"], "--hunt takes seconds (60) or a number of stories (500x), not '0x'"),
+        (["--hunt", "--isolate"], "--hunt runs stories in virtual time, and --isolate is real time: give one of them"),
+        (["--hunt", "9", "--trials", "3"], "--hunt draws its own stories, and --trials has no effect on them"),
+        (["--hunt", "9", "--sim-check"], "--hunt draws its own stories, and --sim-check has no effect on them"),
+        (["--hunt", "--seed", "failed"], "--hunt tries what failed the last time first, in any case"),
         (["--isolate", "--sim"], "--isolate runs in real time: give it without --sim, --sim-check and --race"),
         (["--raft", "folder"], "--raft folder: the folder */folder holds neither __init__.py nor raft.py"),
         (["--raft", "notes.txt"], "--raft notes.txt: */notes.txt is not a Python file"),
@@ -153,6 +159,13 @@ def test_a_wrong_value_is_refused_with_what_is_accepted(lab: Lab, args: list[str
     result = lab.run_quick(*args)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{message}*"])
+
+
+@pytest.mark.parametrize("words", [["--hunt", "tests", "-m", "2A"], ["-m", "2A", "--hunt"]], ids=" ".join)
+def test_the_word_after_hunt_is_its_amount_only_if_it_looks_like_one(lab: Lab, words: list[str]) -> None:
+    lab.pytester.mkdir("tests")
+    result = lab.run_quick(*words, "--collect-only", "-q")
+    result.stdout.re_match_lines([r".*items\.py::TestHunt2A"])
 
 
 def test_a_wrong_value_in_the_ini_file_is_refused_too(lab: Lab) -> None:
