@@ -34,8 +34,8 @@ from labrun import HOME, TESTS, settings
 from labrun.isolated.shared import shared
 from labrun.paper import PaperBroken, Watch
 from labrun.real import RealTrial, exit_refused
-from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, message_of
-from labrun.report import COLUMNS, MOST_JOURNALS, Report, ReportError, cut, marks, write_journal
+from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, facts_of, message_of
+from labrun.report import COLUMNS, MOST_JOURNALS, Report, ReportError, cut, marks, write_journal, write_picture
 from labrun.settings import PARTS, Amount, Settings, repeat_command
 from labrun.terminal import Terminal
 from labrun.text import shown
@@ -264,6 +264,7 @@ class Run:
     # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
     running: RealTrial | VirtualTrial | IsolatedRun
     difference = ""  # between a failing trial and its repetition, of which there should be none
+    no_picture = ""  # why there is none
 
     @functools.cached_property
     def rules(self) -> Watch | None:
@@ -272,8 +273,23 @@ class Run:
             return self.running.watch
         return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
 
-    def about(self, record: Record) -> dict[str, Any]:
-        """What there is to say of a failing trial besides its journal, for the header of that."""
+    def keep(self, config: pytest.Config, record: Record, about: dict[str, Any]) -> Record:
+        """Write what is to be kept of the trial's journal, whose header is `about`; the record, which names it."""
+        report, journal = settings.report_folder(config), self.running.journal
+        if journal is None or not (self.settings.picture or (report and not record.passed)):
+            return record
+        if report and not record.passed:
+            record = write_journal(report, journal, record, about)
+        try:
+            return write_picture(report or settings.kept_folder(config), journal, record, about, whole=report is None)
+        except OSError as e:
+            self.no_picture = f"it cannot be written: {e}"
+        except Exception as e:  # one trial's picture is no reason to lose the run
+            self.no_picture = f"it could not be made, which is a defect of ours; please report it: {e!r}"
+        return record
+
+    def about(self, record: Record, e: BaseException | None) -> dict[str, Any]:
+        """What there is to say of a trial besides its journal, for the header of that; `e` is what it raised."""
         journal, races = self.running.journal, getattr(self.running, "races", [])
         begun = journal.origin if journal else 0.0
         return {
@@ -284,12 +300,15 @@ class Run:
             "digest": digest_of(self.settings.solution.place),
             "cause": record.cause,
             "message": record.message,
+            "facts": facts_of(e) if e else "",
             "repeat": record.repeat,
             "broken": [
                 {"rule": broken.rule, "message": broken.message, "t": broken.time, "events": broken.events}
                 for broken in (self.rules.broken if self.rules else [])
             ],
-            "races": [{"summary": race.summary, "t": race.time - begun} for race in races],
+            "races": [
+                {"summary": race.summary, "t": race.time - begun, "report": str(race)} for race in races[:MOST_RACES]
+            ],
         }
 
     def sections(self) -> list[tuple[str, str]]:
@@ -446,22 +465,28 @@ def pytest_runtest_makereport(
         report.sections = [(title, cut(text, MAX_OUTPUT)) for title, text in report.sections]
         if report.when == "call":
             record = run.record(report, call.excinfo)
+            about = {}
+            if run.running.journal is not None and (report.failed or run.settings.picture):
+                about = run.about(record, call.excinfo.value if call.excinfo else None)
+                record = run.keep(item.config, record, about)
             if report.failed:
                 # Whoever reads the journal of a failing trial does it here: run.running.journal, which is None where no
-                # server was made, and where failures of the same kind have been shown already. run.about is its header.
-                folder, journal = settings.given(item.config, "--report"), run.running.journal
-                if folder is not None and journal is not None:
-                    folder = item.config.invocation_params.dir / folder
-                    record = write_journal(folder, journal, record, run.about(record))
-                if run.settings.columns and journal is not None:
-                    width, at = settings.terminal_width(item.config), marks(run.about(record))
-                    lines = columns(journal, width=width, last=MOST_LINES, marks=at)
+                # server was made, and where failures of the same kind have been shown already. `about` is its header.
+                if run.settings.columns and run.running.journal is not None:
+                    width, at = settings.terminal_width(item.config), marks(about)
+                    lines = columns(run.running.journal, width=width, last=MOST_LINES, marks=at)
                     report.sections.insert(0, (COLUMNS, "\n".join(lines)))
                 if call.excinfo and isinstance(call.excinfo.value, (RaceFound, PaperBroken)):
                     report.longrepr = str(call.excinfo.value)  # no line of the harness says more
                 report.sections[:0] = run.sections()
                 if run.settings.isolate and (names := shared(run.settings.solution)):
                     report.sections.append(("shared by all servers of one process, by none here", "\n".join(names)))
+                if record.picture:
+                    report.sections.append(
+                        ("picture", str((settings.report_folder(item.config) or Path()) / record.picture))
+                    )
+                elif run.no_picture:
+                    report.sections.append(("no picture", run.no_picture))
                 report.sections.append(("repeat with", record.repeat))
             report.lab = record  # type: ignore[attr-defined]
     return report

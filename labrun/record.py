@@ -30,6 +30,7 @@ __all__ = [
     "NodeId",
     "Record",
     "cause_of",
+    "facts_of",
     "from_line",
     "grouped",
     "message_of",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 SCHEMA = 2
+FACTS = 20_000  # characters
 
 Cause = Literal[
     "",  # it has passed
@@ -96,6 +98,7 @@ class Record:
     log: str | None = None  # the file of a failure's log, relative to its report
     lab: str = ""  # the lab's version, with a digest of its files (labrun.version)
     solution: str = ""  # a digest of the solution's files
+    picture: str | None = None  # the file of its picture, relative to the report; whole if there is no report
     journal: str | None = None  # that of its journal, likewise; the same in columns is beside it, as .txt
 
     @property
@@ -198,6 +201,14 @@ def message_of(e: BaseException) -> str:
         first_line = ""
     named = hasattr(e, "cause") or isinstance(e, pytest.fail.Exception) or first_line.startswith(type(e).__name__)
     return shown(first_line if named else f"{type(e).__name__}: {first_line}")
+
+
+def facts_of(e: BaseException) -> str:
+    """All that an exception says, cut and escaped."""
+    try:
+        return shown(str(e), FACTS)
+    except Exception:  # of the solution's own class
+        return type(e).__name__
 
 
 # --- many records --------------------------------------------------------------------------------------------------

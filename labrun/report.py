@@ -20,6 +20,8 @@ data races, the solution's output, and how to repeat it. One longer than LONGEST
 `DIR/logs/TEST-seedS.jsonl` has the journal of such a failure, where one was kept (labwatch.journal has its schema), and
 `DIR/logs/TEST-seedS.txt` the same as text, with a column for each server (labwatch.columns). They are written by the
 process that ran the trial, for the first MOST_JOURNALS failures of a kind there; the trial's record names the first.
+
+`DIR/pictures/TEST-seedS.html` has the picture of such a failure (labwatch.picture), and the record names that, too.
 """
 
 from __future__ import annotations
@@ -37,8 +39,19 @@ from labrun.record import SCHEMA, Kind, Record, to_line
 from labrun.version import digest_of, lab_version
 from labwatch import Journal
 from labwatch.columns import columns
+from labwatch.picture import page, write
 
-__all__ = ["COLUMNS", "MOST_JOURNALS", "RECORDS", "Report", "ReportError", "cut", "marks", "write_journal"]
+__all__ = [
+    "COLUMNS",
+    "MOST_JOURNALS",
+    "RECORDS",
+    "Report",
+    "ReportError",
+    "cut",
+    "marks",
+    "write_journal",
+    "write_picture",
+]
 
 RECORDS = "records.jsonl"
 COLUMNS = "what happened"  # the section of a failure's report that --columns adds
@@ -137,6 +150,13 @@ def write_journal(folder: Path, journal: Journal, record: Record, about: dict[st
     ]
     path.with_suffix(".txt").write_text("".join(f"{line}\n" for line in lines), "utf-8", "backslashreplace")
     return record.changed(journal=name)
+
+
+def write_picture(folder: Path, journal: Journal, record: Record, about: dict[str, Any], *, whole: bool) -> Record:
+    """Write the picture of a trial below a folder; the record, which names it, with the folder if `whole`."""
+    name = f"pictures/{record.test}-seed{record.seed}.html"
+    write(folder / name, page(journal.lines(**about)))
+    return record.changed(picture=str(folder / name) if whole else name)
 
 
 def marks(about: dict[str, Any]) -> list[tuple[float, str]]:

@@ -14,9 +14,11 @@ import random
 import re
 import shlex
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import pytest
@@ -163,7 +165,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "in place of the lab's tests, search for a short one that fails, in virtual time: for T seconds, or T "
         f"stories as in 500x (default: {DEFAULT_AMOUNT}). Implies --paper",
     },
-    "--report": {"metavar": "DIR", "help": "write results.json and the log of each failing trial into DIR"},
+    "--picture": {
+        **FLAG,
+        "help": "open the picture of the test that fails in the browser, or of one that passes if none fails",
+    },
+    "--report": {
+        "metavar": "DIR",
+        "help": "write results.json, and the log and the picture of each failing trial, into DIR",
+    },
 }
 
 _TAKEN = pytest.StashKey[list[str]]()  # option names that somebody else has
@@ -244,6 +253,7 @@ class Settings:
     isolate: bool  # real time, each server in a process of its own
     columns: bool  # show the journal of a failing trial
     hunt: Amount | None  # in place of the lab's tests
+    picture: bool  # make one of each trial, and open the first that matters
     taken: list[str]  # options that another plugin or a conftest.py has under the same name
     repeatable: list[str]  # the words of the command line that a repeat needs besides, such as --raft
     leaked: list[threading.Thread] = field(default_factory=list)  # of solutions, that could not be ended
@@ -307,6 +317,18 @@ def terminal_width(config: pytest.Config) -> int:
     return int(config.get_terminal_writer().fullwidth) if config.pluginmanager.hasplugin("terminalreporter") else 100
 
 
+def report_folder(config: pytest.Config) -> Path | None:
+    """That of --report."""
+    folder = given(config, "--report")
+    return None if folder is None else config.invocation_params.dir / folder
+
+
+def kept_folder(config: pytest.Config) -> Path:
+    """Where pictures lie that are not part of a report: in pytest's cache, or where there is none, in a new folder."""
+    cache = getattr(config, "cache", None)  # None with -p no:cacheprovider
+    return Path(cache.mkdir("lab")) if cache else Path(tempfile.mkdtemp(prefix="raft-lab-"))
+
+
 def known(config: pytest.Config) -> Settings | None:
     """The settings if anybody has asked for them: None in a run that has no lab test."""
     return config.stash.get(_SETTINGS, None)
@@ -339,6 +361,11 @@ def _read(config: pytest.Config) -> Settings:
     trials = 1 if hunt else given(config, "--trials") or at_least_one(config.getini("trials") or "1")
     if seeds.only is not None:
         trials = max(trial + 1 for of_test in seeds.only.values() for trial in of_test)
+    if given(config, "--picture") and trials > 1:
+        raise pytest.UsageError(
+            "--picture opens the picture of a single run: "
+            "with --trials give --report DIR, which has those of the first failures of each kind"
+        )
     raft = given(config, "--raft")
     return Settings(
         solution=_solution(config),
@@ -353,6 +380,7 @@ def _read(config: pytest.Config) -> Settings:
         isolate=isolate,
         columns=bool(given(config, "--columns")),
         hunt=hunt,
+        picture=bool(given(config, "--picture")),
         taken=config.stash.get(_TAKEN, []),
         repeatable=["--raft", raft] if raft else [],
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import webbrowser
 from collections.abc import Generator
 from pathlib import Path
 
@@ -119,10 +122,29 @@ class Terminal:
             reporter.write_sep("=", f"lab: {s.trials} trials, seeds {s.seeds.first} to {last}")
             for line in [*record.trials_table(self.records), "", *record.repeat_lines(self.records)]:
                 reporter.write_line(line)
+        if s.picture:
+            self._show_picture(reporter)
+
+    def _show_picture(self, reporter: pytest.TerminalReporter) -> None:
+        """Open the picture of the first test that failed, or of the first one if none did; say where it is."""
+        failed_first = sorted(self.records, key=lambda r: r.passed)
+        name = next((r.picture for r in failed_first if r.picture), None)
+        if name is None:
+            reporter.write_line("no picture: there is one of a test that has made its servers")
+            return
+        picture = ((settings.report_folder(self.config) or Path()) / name).resolve()
+        opened = _has_display() and webbrowser.open(picture.as_uri())
+        reporter.write_line(f"picture: {picture}{'' if opened else ' (there is no browser here: open it in one)'}")
 
     def pytest_sessionfinish(self) -> None:
         if self.records:
             settings.remember(self.config, settings.of(self.config), self.records)
+
+
+def _has_display() -> bool:
+    """Whether a browser can show something; what webbrowser finds without a display runs in the terminal."""
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, names))
 
 
 def _painted(text: str) -> str:

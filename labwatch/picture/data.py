@@ -62,6 +62,7 @@ class Head(msgspec.Struct):
     mode: str = ""
     solution: str = ""
     message: str = ""  # of the failure; "" if there was none
+    facts: str = ""  # all that it says
     repeat: str = ""
     causes: list[str] = []  # likely ones, a line each
     broken: list[Rule] = []
@@ -294,10 +295,10 @@ class Trial:
             failed = self.failed
             if failed is None:  # it failed outside the test's own checks
                 failed = min((alarm.time for alarm in found), default=self.end)
-            first_line, _, rest = head.message.partition("\n")
+            first_line = head.message.partition("\n")[0]
             short = first_line if len(first_line) <= LONGEST_TEXT else f"{first_line[:LONGEST_TEXT]}..."
-            detail = head.message if rest or short != first_line else ""
-            found.append(Alarm("failure", failed, short, detail=detail))
+            facts = head.facts or head.message
+            found.append(Alarm("failure", failed, short, detail="" if facts == short else facts))
         return sorted(found, key=lambda alarm: alarm.time)
 
     def _shown(self, numbers: list[int]) -> list[Place]:

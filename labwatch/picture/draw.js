@@ -542,7 +542,8 @@ class Painter {
     const rows = Array.from({ length: ROW.storyRows }, () => []);
     const notes = [];
     trial.story.forEach(([, time, text]) => {
-      if (time <= this.end && !/^(FAILED|the test ends here)/.test(text)) notes.push([this.x(time), text]);
+      if (time >= this.begin && time <= this.end && !/^(FAILED|the test ends here)/.test(text))
+        notes.push([this.x(time), text]);
     });
     c.font = `11px ${FONT}`;
     c.strokeStyle = theme.line;

@@ -23,6 +23,7 @@ function showHead(trial, jump) {
     applied: "servers applied different commands",
   }[trial.alarms[0]?.kind];
   byId("verdict").textContent = failure?.text ?? (but ? `The test passed, but ${but}.` : "The test passed.");
+  byId("more").textContent = failure ? shortFacts(failure) : "";
   byId("verdict").className = failure || but ? "failed" : "passed";
   const facts = [
     trial.seed === null ? "" : `seed ${trial.seed}`,
@@ -54,6 +55,12 @@ function showHead(trial, jump) {
       )
       .filter(Boolean),
   );
+}
+
+// What a failure says behind the lab's own sentence, if it is a line.
+function shortFacts({ text, detail }) {
+  const more = detail.startsWith(text) ? detail.slice(text.length).replace(/^: /, "") : "";
+  return more.includes("\n") || more.length > 400 ? "" : more;
 }
 
 // --- details ---

@@ -141,6 +141,10 @@ def test_the_global_random_state_of_others_is_left_alone(lab: Lab) -> None:
             "--raft no.such.module: there is no module no.such.module, and no file or folder",
         ),
         (["--race-share", "0.5"], "--race-share says how --race looks, and has no effect without it: add --race"),
+        (
+            ["--picture", "--trials", "2"],
+            "--picture opens the picture of a single run: with --trials give --report DIR",
+        ),
         (["--schedule", "pct"], "--schedule is for virtual time, and has no effect on real threads"),
         (["--hunt=soon"], "--hunt takes seconds (60) or a number of stories (500x), not 'soon'"),
         (["--hunt=0x"], "--hunt takes seconds (60) or a number of stories (500x), not '0x'"),

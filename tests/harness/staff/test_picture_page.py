@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from test_picture import HOSTILE, Story, header, two_votes
 from watched import BROKEN, REPOSITORY, watched
 
 pytestmark = pytest.mark.skipif(browser.found() is None, reason=browser.MISSING)
-
-PNG = REPOSITORY / "labwatch/picture/example.png"
 
 
 @pytest.fixture(scope="module")
@@ -319,12 +318,17 @@ def test_what_a_submission_wrote_stays_text(chromium, tmp_path, text):
 # --- the README's picture ---
 
 
-def test_the_readmes_picture_can_be_made(chromium, pages, tmp_path):
-    """`PICTURE=1 pytest -k readmes_picture` renews labwatch/picture/example.png."""
-    import os
-
-    shown = chromium.open(pages / "two_votes.html", 1200, 780)
-    shown.press("b")
-    file = PNG if os.environ.get("PICTURE") else tmp_path / "example.png"
-    shown.picture(file)
-    assert file.read_bytes().startswith(b"\x89PNG")
+def test_the_readmes_picture_shows_two_leaders_of_one_term(chromium, tmp_path):
+    """It is written to labwatch/picture/example.png if the environment has PICTURE."""
+    trials = (watched(BROKEN / "half_the_votes_are_enough.py", "TestReElection2A", seed) for seed in range(1, 40))
+    w = next(w for w in trials if "two leaders" in w.rules)
+    file = tmp_path / "page.html"
+    repeat = {"repeat": "pytest -m 2A -k TestReElection2A --raft myraft.py --sim --seed 1"}
+    write(file, page(w.journal.lines(**header(w, "TestReElection2A") | repeat)))
+    shown = chromium.open(file, 1100, 610)
+    seen(shown, "picture.choose({ alarm: 0 })")
+    png = REPOSITORY / "labwatch/picture/example.png" if os.environ.get("PICTURE") else tmp_path / "example.png"
+    shown.picture(png)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    leads = seen(shown, "trial.stretches.filter((s) => s[3] === 'leader').map((s) => [s[4], s[0]])")
+    assert len({term for term, _ in leads}) < len({tuple(lead) for lead in leads})
