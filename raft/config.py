@@ -564,6 +564,11 @@ class Config:
 
     # --- what the tests ask of the cluster ---
 
+    def raft(self, i: int) -> Raft | None:
+        """Server i's Raft, None while it is down. As `rafts[i]`, for threads that run while servers come and go."""
+        with self._mu:
+            return self.rafts[i]
+
     def GetState(self, i: int) -> tuple[int, bool]:
         """What server i says of itself: (currentTerm, isLeader)."""
         rf = self.rafts[i]

@@ -270,7 +270,7 @@ def internalChurn(make_config, banner, *, unreliable):
                 x = randomCommand(cfg)
                 index = -1
                 for i in range(servers):
-                    rf = cfg.rafts[i]
+                    rf = cfg.raft(i)
                     if rf is not None:
                         index1, _, ok = rf.Start(x)
                         if ok:
