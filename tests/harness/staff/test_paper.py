@@ -865,9 +865,22 @@ def test_names_in_snake_case_are_bound(tmp_path: Path) -> None:
     assert (run.failure, run.monitor.broken, run.monitor.unchecked) == (None, [], [])
 
 
+UNCHECKED = {
+    "events": [
+        "not checked: votes for older logs and saving of entries, as successes say something of their own",
+    ],
+    "timers": [
+        "not checked: what is in logs, as AppendEntriesArgs says of no class with Term and Command in its entries",
+        "not checked: logs, as no entry was sent where Start had put it",
+    ],
+}
+"""By style, what cannot be judged of its messages."""
+
+
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("test", [*TESTS, "TestFigure8Unreliable2C"])
 @pytest.mark.parametrize("style", STYLES, ids=lambda path: path.stem)
-def test_the_styles_break_none(style: Path) -> None:
-    for seed in range(3):
-        run = watched(style, "TestManyElections2A", seed)
-        assert (run.failure, run.monitor.broken) == (None, [])
+def test_a_style_breaks_none(style: Path, test: str) -> None:
+    run = watched(style, test, seed=1)
+    assert (run.failure, run.monitor.broken) == (None, [])
+    assert run.monitor.unchecked == ([] if test.endswith("2A") else UNCHECKED.get(style.stem, []))
