@@ -307,7 +307,8 @@ class Run:
                 for broken in (self.rules.broken if self.rules else [])
             ],
             "races": [
-                {"summary": race.summary, "t": race.time - begun, "report": str(race)} for race in races[:MOST_RACES]
+                {"summary": race.summary, "owner": race.owner, "t": race.time - begun, "report": str(race)}
+                for race in races[:MOST_RACES]
             ],
         }
 

@@ -11,7 +11,7 @@ The file that `write` makes has one JSON object a line. The first is the header:
      "test", "seed", "mode": "real", "virtual" or "isolated", "solution", "digest": of its files,
      "cause", "message": of the failure, "facts": all that it says, "repeat": the command,
      "broken": rules of the paper, [{"rule", "message", "t", "events": numbers of the two that do not agree}, ...],
-     "races": [{"summary", "t", "report"}, ...]
+     "races": [{"summary", "owner": "server 0", say, "t", "report"}, ...]
 
 Each other line is an event: `n` counts from 1, `t` is in s since the trial began, `kind` is one of these:
 

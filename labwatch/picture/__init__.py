@@ -81,6 +81,7 @@ def _packed(trial: Trial, left_out: int) -> str:
     values, texts = _Table(), _Table()
     data = {
         "test": head.test,
+        "message": head.message,
         "seed": head.seed,
         "how": MODES.get(head.mode, head.mode),
         "solution": head.solution,

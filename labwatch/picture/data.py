@@ -51,6 +51,7 @@ class RaceFound(msgspec.Struct):
 
     summary: str
     t: float
+    owner: str = ""  # "server 0", or nobody's
     report: str = ""
 
 
@@ -61,6 +62,7 @@ class Head(msgspec.Struct):
     seed: int | None = None
     mode: str = ""
     solution: str = ""
+    cause: str = ""
     message: str = ""  # of the failure; "" if there was none
     facts: str = ""  # all that it says
     repeat: str = ""
@@ -288,10 +290,10 @@ class Trial:
         """In the order of their times."""
         head = self.head
         found = [Alarm("paper", _us(b.t), b.message, shows=self._shown(b.events)) for b in head.broken]
-        found += [Alarm("race", _us(race.t), race.summary, detail=race.report) for race in head.races]
+        found += [Alarm("race", _us(r.t), r.summary, detail=r.report, shows=self._owner(r)) for r in head.races]
         if self._differs:
             found.append(self._differs)
-        if head.message:
+        if head.message and not any(alarm.kind == head.cause for alarm in found):
             failed = self.failed
             if failed is None:  # it failed outside the test's own checks
                 failed = min((alarm.time for alarm in found), default=self.end)
@@ -300,6 +302,12 @@ class Trial:
             facts = head.facts or head.message
             found.append(Alarm("failure", failed, short, detail="" if facts == short else facts))
         return sorted(found, key=lambda alarm: alarm.time)
+
+    def _owner(self, race: RaceFound) -> list[Place]:
+        """Whose variable it is: no event stands for that."""
+        word, _, server = race.owner.partition(" ")
+        is_known = word == "server" and server.isdecimal() and int(server) < self.servers
+        return [Place(0, int(server), _us(race.t))] if is_known else []
 
     def _shown(self, numbers: list[int]) -> list[Place]:
         return [self._places[number] for number in numbers if number in self._places]

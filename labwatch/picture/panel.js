@@ -22,7 +22,8 @@ function showHead(trial, jump) {
     race: "has a data race",
     applied: "servers applied different commands",
   }[trial.alarms[0]?.kind];
-  byId("verdict").textContent = failure?.text ?? (but ? `The test passed, but ${but}.` : "The test passed.");
+  const passed = but ? `The test passed, but ${but}.` : "The test passed.";
+  byId("verdict").textContent = failure?.text ?? (trial.message || passed);
   byId("more").textContent = failure ? shortFacts(failure) : "";
   byId("verdict").className = failure || but ? "failed" : "passed";
   const facts = [
@@ -197,7 +198,7 @@ function alarmDetails(trial, i, show) {
   return [
     make("h2", { class: alarm.kind }, `${SIGNS[alarm.kind]} ${titles[alarm.kind]}`),
     make("p", {}, `at ${seconds(alarm.time)}`),
-    make("p", {}, alarm.text),
+    !alarm.detail.startsWith(alarm.text) && make("p", {}, alarm.text),
     alarm.detail && make("pre", {}, alarm.detail),
     events.length > 0 && make("h3", {}, "what does not agree"),
     events.length > 0 && make("ul", { class: "plain" }, ...events),

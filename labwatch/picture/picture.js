@@ -252,8 +252,7 @@ class Picture {
 
   toFailure() {
     this.toStart();
-    const failure = this.trial.alarms.findIndex((alarm) => alarm.kind === "failure");
-    if (failure >= 0) this.choose({ alarm: failure });
+    this.choose(firstToSee(this.trial));
   }
 
   chooseServer(by) {
@@ -297,6 +296,12 @@ class Picture {
   }
 }
 
+// The failure, or else what is wrong first; null if nothing is.
+function firstToSee({ alarms }) {
+  const failure = alarms.findIndex((alarm) => alarm.kind === "failure");
+  return alarms.length ? { alarm: Math.max(failure, 0) } : null;
+}
+
 // --- the page's controls ---
 
 function connectTools(picture) {
@@ -307,7 +312,7 @@ function connectTools(picture) {
   click("in", () => picture.zoom(1.6));
   click("out", () => picture.zoom(1 / 1.6));
   click("steps", () => picture.setSteps(!picture.view.axis.step));
-  byId("failure").hidden = trial.failed === null;
+  byId("failure").hidden = !trial.alarms.length;
   const names = { vote: "votes", entries: "entries", heartbeat: "heartbeats", snapshot: "snapshots", other: "other" };
   for (const kind of KINDS) {
     const count = trial.messages.kind.filter((k) => k === kind).length;
@@ -493,8 +498,7 @@ async function start() {
   connectSearch(picture);
   connectKeys(picture);
   connectPointer(picture);
-  const failure = trial.alarms.findIndex((alarm) => alarm.kind === "failure");
-  picture.choose(failure >= 0 ? { alarm: failure } : trial.alarms.length ? { alarm: 0 } : null);
+  picture.choose(firstToSee(trial));
   picture.resize(); // what stands above it has its height now
   picture.toStart();
   picture.drawNow();

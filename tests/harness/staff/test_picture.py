@@ -292,6 +292,15 @@ def test_the_failure_stands_where_the_test_noted_it():
     assert trial.threads == ["server 0 ticker: in Raft.ticker, raft.py:7"]
 
 
+@pytest.mark.parametrize("cause", ["race", "paper"])
+def test_a_race_or_a_broken_rule_that_is_the_failure_is_one_alarm_and_no_second_one(cause):
+    race = {"summary": "x: read / write", "owner": "server 2", "t": 0.003, "report": "DATA RACE ..."}
+    story = Story(message="failed", cause=cause, races=[race], broken=[{"message": "server 1 ...", "t": 0.002}])
+    alarms = story.trial().alarms
+    assert [(alarm.kind, alarm.time) for alarm in alarms] == [("paper", 2000), ("race", 3000)]
+    assert [(place.server, place.time) for place in alarms[1].shows] == [(2, 3000)]
+
+
 def test_two_commands_at_one_index_are_an_alarm_whatever_the_lab_says():
     story = Story()
     story.of(0, "applied", index=1, command=11)
