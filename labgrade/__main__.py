@@ -19,9 +19,11 @@ from typing import Any, get_args
 from _pytest.mark.expression import Expression
 
 from labgrade import gallery, grades, policy
-from labgrade.batch import Batch, Here, known_seed, look
+from labgrade.autograder import make_zip
+from labgrade.batch import Batch, Here, collect, known_seed, look
 from labgrade.block import Runner
-from labgrade.handout import HandoutError, handout
+from labgrade.classroom import make_classroom
+from labgrade.handout import Handout, HandoutError
 from labgrade.policy import Grading, GradingError
 from labgrade.publish import publish
 from labgrade.sandbox import Kind
@@ -100,11 +102,40 @@ def _parser() -> argparse.ArgumentParser:
 
     out = commands.add_parser(
         "handout",
-        help="make the students' tree",
+        help="make the students' tree, or bring one up to date",
         description="Write the tree that students get: the lab without solutions and without what is for staff only.",
     )
     out.set_defaults(run=_handout)
     out.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    _add_policy(out)
+    out.add_argument("--part", choices=PARTS, default="2D", help="the last part of the lab that it has (2D)")
+    out.add_argument(
+        "--without-harness-tests",
+        dest="harness",
+        action="store_false",
+        help="leave out the tests that judge the harness",
+    )
+    out.add_argument(
+        "--update", action="store_true", help="bring a student's tree to this lab, and touch nothing that is theirs"
+    )
+
+    zipped = commands.add_parser(
+        "gradescope",
+        help="make Gradescope's autograder",
+        description="Write the zip that Gradescope's Configure Autograder takes.",
+    )
+    zipped.set_defaults(run=_gradescope)
+    zipped.add_argument("file", type=Path, metavar="FILE.zip")
+    _add_policy(zipped)
+
+    classroom = commands.add_parser(
+        "classroom",
+        help="make GitHub Classroom's template repository",
+        description="Write the students' tree with a workflow that scores each push by the policy.",
+    )
+    classroom.set_defaults(run=_classroom)
+    classroom.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    _add_policy(classroom)
     return parser
 
 
@@ -247,8 +278,25 @@ def _minutes(seconds: float) -> str:
 
 
 def _handout(options: argparse.Namespace) -> int:
-    handout(options.folder)
-    print(f"in {options.folder}: the students' tree. Try it there: pytest -m 2A --sim")
+    grading = policy.read(options.policy, tests=options.tests)
+    names = collect(grading) if options.policy else []
+    told = grading if options.policy else None
+    made = Handout(options.part, list(map(Path, grading.tests)), options.harness, told, names)
+    print("\n".join(made.update(options.folder) if options.update else made.make(options.folder)))
+    return 0
+
+
+def _gradescope(options: argparse.Namespace) -> int:
+    grading = policy.read(options.policy, tests=options.tests)
+    collect(grading)
+    make_zip(options.file, grading)
+    print(f"{options.file}: upload it under Configure Autograder")
+    return 0
+
+
+def _classroom(options: argparse.Namespace) -> int:
+    grading = policy.read(options.policy, tests=options.tests)
+    print("\n".join(make_classroom(options.folder, grading, collect(grading))))
     return 0
 
 

@@ -29,9 +29,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
+import re
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
@@ -41,7 +45,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from labgrade import intake
-from labgrade.block import POLL, Graded, Runner
+from labgrade.block import POLL, STAGES, Graded, Runner
 from labgrade.policy import Grading, GradingError
 from labgrade.process import Processes, pytest_arguments
 from labgrade.protocol import Key, Run, Stage
@@ -49,12 +53,32 @@ from labgrade.sandbox import SandboxError
 from labrun import HOME
 from labrun.record import NodeId
 
-__all__ = ["Batch", "Counts", "Engine", "Here", "disk", "known_seed", "known_submissions", "look", "written"]
+__all__ = [
+    "Batch",
+    "Counts",
+    "Engine",
+    "Here",
+    "collect",
+    "disk",
+    "known_seed",
+    "known_submissions",
+    "look",
+    "written",
+]
 
 BLOCK = 200  # virtual trials of each test that a process runs before the next one takes over
 SIDE_BY_SIDE = 3  # isolated trials for each process that may run at once: their servers sleep most of the time
 AGAIN = 5  # times that an isolated trial is run again for the machine's load
-RESERVED = ("grading.json", "grades.csv", "grades.json", "lock")
+RESERVED = (  # names in OUT that no submission can have
+    "grading.json",
+    "grades.csv",
+    "grades.json",
+    "moodle.csv",
+    "canvas.csv",
+    "index.html",
+    "anonymous",
+    "lock",
+)
 
 
 class Counts(NamedTuple):
@@ -124,15 +148,16 @@ class Engine(Protocol):
 class Here:
     """The Engine of this machine: `processes` at once, each minded by a thread."""
 
-    def __init__(self, runner: Runner, processes: int) -> None:
+    def __init__(self, runner: Runner, processes: int, side_by_side: int = SIDE_BY_SIDE) -> None:
         self._runner = runner
         self._processes = processes
-        self._pool = ThreadPoolExecutor(processes * SIDE_BY_SIDE)
+        self._side_by_side = side_by_side
+        self._pool = ThreadPoolExecutor(processes * side_by_side)
 
     def window(self, stage: Stage, again: int) -> int:
         if stage == "trials" or again == 1:
             return self._processes
-        return self._processes * SIDE_BY_SIDE if again == 0 else 1
+        return self._processes * self._side_by_side if again == 0 else 1
 
     def submit(self, graded: Graded, stage: Stage, block: Sequence[Key]) -> Future[Any]:
         return self._pool.submit(self._runner.run, graded, stage, block)
@@ -164,9 +189,12 @@ class Batch:
 
     # -- beginning -----------------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Begin, or go on where an earlier start of this grading has stopped. Raises GradingError."""
-        self.tests = _collect(self.grading)
+    def prepare(self, tests: Sequence[str] = ()) -> None:
+        """Begin, or go on where an earlier start of this grading has stopped.
+
+        `tests` are the names of the grading's, if they are known. Raises GradingError.
+        """
+        self.tests = list(tests) or collect(self.grading)
         with disk(self.out):
             self._begin()
         self.processes = Processes(self.grading, self.out)
@@ -245,8 +273,10 @@ class Batch:
 
     def is_worth_it(self, graded: Graded, test: str) -> bool:
         """Whether isolated trials could give points for it."""
-        passed = graded.tally["trials"].passed(test, self.grading.trials)
-        return passed > 0 if self.grading.rule == "share" else passed == self.grading.trials
+        g, tally = self.grading, graded.tally["trials"]
+        passed = tally.passed(test, g.trials)
+        asked = tally.known(test, g.trials) if g.not_run == "leave out" and self.out_of_time else g.trials
+        return passed > 0 and (g.rule == "share" or passed == asked)
 
     @property
     def stopped(self) -> str:
@@ -285,25 +315,36 @@ class Batch:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def run(self, engine: Engine, progress: Callable[[], None]) -> None:
-        """Run all trials that have no record; `progress` is called now and then. Ctrl-C ends it, and loses nothing.
+    def run(
+        self,
+        engine: Engine,
+        progress: Callable[[], None],
+        stages: Sequence[Stage] = STAGES,
+        until: float = math.inf,
+    ) -> None:
+        """Run all trials of some stages that have no record; `progress` is called now and then.
 
-        Raises GradingError when the grader itself can not go on.
+        Ctrl-C ends it, and loses nothing. So does the time `until` (time.monotonic), and `out_of_time` says so. Raises
+        GradingError when the grader itself can not go on.
         """
         with disk(self.out), contextlib.closing(engine):
             try:
-                self._run_stage("trials", engine, 0, progress)
-                for again in range(AGAIN + 1):
-                    self._run_stage("isolated", engine, again, progress)
+                if "trials" in stages:
+                    self._run_stage("trials", engine, 0, progress, until)
+                if "isolated" in stages:
+                    for again in range(AGAIN + 1):
+                        self._run_stage("isolated", engine, again, progress, until)
             except BaseException:
                 engine.stop()
                 raise
 
-    def _run_stage(self, stage: Stage, engine: Engine, again: int, progress: Callable[[], None]) -> None:
+    def _run_stage(
+        self, stage: Stage, engine: Engine, again: int, progress: Callable[[], None], until: float = math.inf
+    ) -> None:
         jobs, running = self._jobs(stage), dict[Future[Any], tuple[Graded, list[Key]]]()
         left = True
         while left or running:
-            while left and len(running) < engine.window(stage, again):
+            while left and len(running) < engine.window(stage, again) and time.monotonic() <= until:
                 job = next(jobs, None)
                 if job is None:
                     left = False
@@ -315,6 +356,10 @@ class Batch:
                 graded, block = running.pop(future)
                 engine.collect(graded, stage, block, future)
             progress()
+            if (left or running) and time.monotonic() > until:
+                self.out_of_time = True
+                engine.stop()
+                left = False
 
 
 def count(graded: Graded) -> None:
@@ -369,8 +414,8 @@ def known_submissions(out: Path) -> list[intake.Submission]:
     return found
 
 
-def _collect(g: Grading) -> list[str]:
-    """The names of the tests. Raises GradingError when there are none."""
+def collect(g: Grading) -> list[str]:
+    """The names of the tests. Raises GradingError when there are none, or none in a file of the course's own."""
     command = [sys.executable, "-P", "-m", "pytest", *pytest_arguments(g, 1), "--collect-only"]
     command += [f"--raft={HOME / 'raft' / 'skeleton.py'}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
@@ -378,4 +423,13 @@ def _collect(g: Grading) -> list[str]:
     tests = [found.test for line in done.stdout.splitlines() if (found := NodeId.parse(line))]
     if done.returncode != 0 or not tests:
         raise GradingError(f"-m {g.parts!r} selects no tests: {(done.stderr or done.stdout)[-1000:].strip()}")
+    twice = [test for test, times in Counter(tests).items() if times > 1]
+    if twice:
+        raise GradingError(f"there are two tests called {twice[0]}: give yours another name")
+    for name in map(Path, g.tests):
+        if not set(re.findall(r"^def (Test\w+)\(", name.read_text(errors="replace"), re.MULTILINE)) & set(tests):
+            raise GradingError(
+                f"{name} has no test of part {g.parts}: it wants functions Test...2A(make_config) and the line "
+                'pytestmark = getattr(pytest.mark, "2A")'
+            )
     return tests

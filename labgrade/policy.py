@@ -9,7 +9,7 @@
     points = {TestReElection2A = 20}      # of a test; 10 for all others
     warning_cost = 0.1                    # the share of a test's points that a warning in it costs, 0 to 1
     late_penalty = 0.2                    # the share of the points that a late submission loses, 0 to 1
-    not_run = "fail"                      # what the time left unrun; or "leave out": what was run is what counts
+    not_run = "leave out"                 # what there was no time for: what was run is what counts; or "fail"
     give_up = 3                           # costly failures of a test in a row, until its other trials fail unrun
     timeout = 60                          # s for one trial: real, or in virtual time the processor's
     memory = 1024                         # MB for one process
@@ -59,13 +59,16 @@ class Grading:
     mode: Mode = "real"
     timeout: float = 0.0  # s without any progress: real, or in virtual time the processor's; 0 for TIMEOUTS
     memory: int = 1024  # MB for one process; for an isolated trial in all, several times that
+    memory_in_all: int = (
+        0  # MB for a process with all that it has started, where the machine has little; 0 for no limit
+    )
     sandbox: Kind = "auto"  # around each process that runs a submission (labgrade.sandbox)
     give_up: int = 3  # after so many costly failures of a test in a row; 0 for never
     rule: Rule = "all"  # points only if all trials pass; or by the share that passed, of the isolated ones at most
     points: dict[str, float] = field(default_factory=dict)  # of a test; POINTS for the others
     warning_cost: float = 0.0  # the share of a test's points that it loses if a trial passed with a warning; 0 to 1
     late_penalty: float = 0.0  # the share of its points that a late submission loses; 0 to 1
-    not_run: NotRun = "fail"  # what trials are that there was no time for (labgrade.gradescope)
+    not_run: NotRun = "leave out"  # what trials are that there was no time for (labgrade.autograder)
     tests: list[str] = field(default_factory=list)  # lab tests of the course's own: files, absolute
     assignment: str = ""  # its name in the gradebook of Canvas
     trusted: bool = False  # may build on the shipped Raft, as the gallery does
@@ -88,7 +91,7 @@ class Grading:
         return {name: getattr(self, name) for name in ("seed", "mode", "limit", "memory", "give_up", "trusted")}
 
 
-OF_FILE = [f.name for f in fields(Grading) if f.name != "trusted"]
+OF_FILE = [f.name for f in fields(Grading) if f.name not in ("trusted", "memory_in_all")]
 HINTS = get_type_hints(Grading)
 EXPECTED = {str: "text", int: "a whole number", float: "a number", dict[str, float]: "a table, such as {TestX2A = 20}"}
 EXPECTED |= {list[str]: "a list of file names"}

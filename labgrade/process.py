@@ -54,7 +54,9 @@ class Processes:
 
     def memory(self, stage: Stage) -> int:
         """Bytes that a process may have in use, with all that it has started."""
-        return self.grading.memory * MEGABYTE * (SERVERS if stage == "isolated" else 1) + OVERHEAD
+        g = self.grading
+        limit = g.memory * MEGABYTE * (SERVERS if stage == "isolated" else 1) + OVERHEAD
+        return min(limit, g.memory_in_all * MEGABYTE) if g.memory_in_all else limit
 
     def plan(
         self,

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from labgrade import gradebooks
+from labgrade import gradebooks, pages
 from labgrade.batch import Batch, disk, written
 from labgrade.block import Graded
 from labgrade.gradebooks import Sink
@@ -47,6 +47,7 @@ def publish(batch: Batch) -> ClosingTable:
             files.enter_context(_spreadsheet(batch)),
             files.enter_context(gradebooks.moodle(batch.out / "moodle.csv")),
             files.enter_context(gradebooks.canvas(batch.out / "canvas.csv", batch.grading)),
+            files.enter_context(pages.everybody(batch)),
         ]
         for graded in sorted([*batch.graded, *batch.others], key=lambda graded: graded.name):
             g = _one(batch, graded)

@@ -40,4 +40,4 @@ def cell(value: object) -> str:
     if isinstance(value, int | float):
         return f"{value:g}"
     text = str(value).partition("\n")[0]
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA) and text != "-" else text

@@ -186,7 +186,12 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
         return None
     if FIXTURE not in inspect.signature(obj).parameters:
         return None
-    return list(collector._genfunctions(name, obj))
+    items: list[pytest.Item] = list(collector._genfunctions(name, obj))
+    part = next((part for part in PARTS if name.endswith(part)), "")
+    if part and not any(item.get_closest_marker(part) for item in items):
+        mark = f'pytestmark = getattr(pytest.mark, "{part}")'
+        collector.warn(pytest.PytestWarning(f"{name} has no marker {part}, so -m {part} leaves it out: write {mark}"))
+    return items
 
 
 @pytest.hookimpl(optionalhook=True)
