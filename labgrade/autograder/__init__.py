@@ -51,6 +51,7 @@ RESERVE = 0.07  # of the time, for starting and for writing results
 VIRTUAL = 0.45  # of the rest, for virtual trials, if there are isolated ones
 GRADER = 128  # MB that the grader takes itself
 SIDE_BY_SIDE = 2  # isolated trials
+LEAST = 10.0  # s for one trial, which the longest test of a right Raft does not need
 
 
 # -- the zip -----------------------------------------------------------------------------------------------------------
@@ -141,8 +142,8 @@ def _is_late(file: Path) -> bool:
 
 
 def _timeout(policy: Grading, tests: int, seconds: float) -> float:
-    """s for one trial: of the time for virtual ones, what all tests could take if each hangs."""
-    return min(policy.limit, max(5.0, seconds * VIRTUAL / max(1, tests)))
+    """s for one trial: so that all tests may hang in virtual time, on half a processor, as far as that is not too little."""
+    return min(policy.limit, max(LEAST, seconds * VIRTUAL / 2 / tests))
 
 
 def _run(batch: Batch, began: float, end: float) -> None:
