@@ -20,9 +20,10 @@ from _pytest.mark.expression import Expression
 
 from labgrade import gallery, grades, policy
 from labgrade.autograder import make_zip
-from labgrade.batch import Batch, Here, collect, known_seed, look
+from labgrade.batch import Batch, Engine, Here, collect, known_seed, look
 from labgrade.block import Runner
 from labgrade.classroom import make_classroom
+from labgrade.cluster import Cluster
 from labgrade.handout import Handout, HandoutError
 from labgrade.policy import Grading, GradingError
 from labgrade.publish import publish
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_policy(grade)
     _add_common(grade, mode="real")
     add = grade.add_argument
+    add("--cluster", metavar="ADDRESS", help="run on Dask workers: a scheduler's address, or its scheduler file")
     add("--only", action="append", default=[], metavar="NAME", help="grade this one of them; may be given again")
     add("--confirm", type=_at_least_zero, metavar="K", help=f"isolated trials, which give points ({DEFAULTS.confirm})")
     add("--sandbox", choices=get_args(Kind), help=f"around what runs a submission ({DEFAULTS.sandbox})")
@@ -204,7 +206,7 @@ def _grade(options: argparse.Namespace) -> int:
         if unknown:
             raise GradingError(f"points: there is no test {min(unknown)} among {', '.join(batch.tests)}")
         print(*batch.news, sep="\n", flush=True)
-        stopped = run(batch, options.processes)
+        stopped = run(batch, options.processes, options.cluster)
         if stopped:
             print(f"stopped. The same command goes on with what is left (--out {options.out})", file=sys.stderr)
             return 130
@@ -227,11 +229,13 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def run(batch: Batch, processes: int) -> bool:
+def run(batch: Batch, processes: int, cluster: str | None = None) -> bool:
     """Run a batch with a line of progress. True when Ctrl-C has stopped it."""
+    runner = Runner(batch.grading, batch.processes)
+    engine: Engine = Cluster(cluster, runner) if cluster else Here(runner, processes)
     line = Progress(batch)
     try:
-        batch.run(Here(Runner(batch.grading, batch.processes), processes), line.show)
+        batch.run(engine, line.show)
     except KeyboardInterrupt:
         return True
     finally:

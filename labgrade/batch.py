@@ -139,6 +139,9 @@ class Engine(Protocol):
     def collect(self, graded: Graded, stage: Stage, block: Sequence[Key], done: Future[Any]) -> None:
         """Take what a block has come to. Raises OSError or GradingError for the grader's own trouble."""
 
+    def check(self) -> None:
+        """Raises GradingError if the blocks that run will never end."""
+
     def stop(self) -> None:
         """Let the blocks that run end soon."""
 
@@ -164,6 +167,9 @@ class Here:
 
     def collect(self, graded: Graded, stage: Stage, block: Sequence[Key], done: Future[Any]) -> None:
         done.result()
+
+    def check(self) -> None:
+        pass
 
     def stop(self) -> None:
         self._runner.stop()
@@ -330,7 +336,8 @@ class Batch:
         with disk(self.out), contextlib.closing(engine):
             try:
                 if "trials" in stages:
-                    self._run_stage("trials", engine, 0, progress, until)
+                    for again in range(AGAIN + 1):  # those whose machine was lost
+                        self._run_stage("trials", engine, again, progress, until)
                 if "isolated" in stages:
                     for again in range(AGAIN + 1):
                         self._run_stage("isolated", engine, again, progress, until)
@@ -355,6 +362,7 @@ class Batch:
             for future in done:
                 graded, block = running.pop(future)
                 engine.collect(graded, stage, block, future)
+            engine.check()
             progress()
             if (left or running) and time.monotonic() > until:
                 self.out_of_time = True

@@ -29,7 +29,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -51,6 +51,10 @@ BACKSTOP = 10  # s of real time for each second of processor time
 ROOM = 1_000_000  # bytes that must be free on the disk for a process's end to be the submission's fault
 GRADERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+Take = Callable[[intake.Submission, Path], intake.Submission]
+"""Makes the copy of a submission that is run, as labgrade.intake.take does."""
 
 
 class Tally:
@@ -157,9 +161,10 @@ def is_load(stage: Stage, record: Record) -> bool:
 class Runner:
     """Runs blocks of one grading; from several threads at once."""
 
-    def __init__(self, grading: Grading, processes: Processes) -> None:
+    def __init__(self, grading: Grading, processes: Processes, take: Take | None = None) -> None:
         self.grading = grading
         self.processes = processes
+        self._copy = take or intake.take
         self._lock = threading.Lock()  # guards what is known of trials, and the number of runs
         self._stop = threading.Event()
 
@@ -191,7 +196,7 @@ class Runner:
         if self.grading.trusted:
             copy = submission.path.parent  # as it lies there: it may use what lies beside it
         else:
-            taken = intake.take(submission, copy)
+            taken = self._copy(submission, copy)
             if taken.reason:
                 graded.trouble = taken.reason
                 graded.log_trouble(taken.log or taken.reason)
@@ -251,6 +256,12 @@ class Runner:
             elif now - since > (limit * BACKSTOP if virtual else limit + GRACE):
                 return "timeout", f"made no progress for {limit * BACKSTOP if virtual else limit:g} s of real time"
         return "exit", started.ending()
+
+    def adopt(self, graded: Graded, files: dict[str, bytes]) -> None:
+        """Take what a run on another machine has packed. Raises OSError."""
+        run = self._new_run(graded)
+        run.unpack(files)
+        self._take(graded, run, set())
 
     def _new_run(self, graded: Graded) -> Run:
         with self._lock:

@@ -39,6 +39,8 @@ Stage = Literal["trials", "isolated"]
 
 AT_ONCE = 16_000_000  # bytes of records that are read at once; a line that is longer is none
 LOG = re.compile(r"logs/[\w.-]{1,200}\.log")
+KEPT = re.compile(rf"plan\.json|ended\.jsonl|box/report/({re.escape(RECORDS)}|{LOG.pattern})")
+MOST_LOGS = 200  # of one run
 LINES = 20  # of what the lab printed in a trial
 
 
@@ -133,6 +135,27 @@ class Run:
         """Record trials that the process could not record. Raises OSError."""
         with (self.folder / "ended.jsonl").open("ab") as file:
             file.write(b"".join(to_line(record) + b"\n" for record in records))
+
+    def packed(self) -> dict[str, bytes]:
+        """What is to be kept of it, for `unpack` on another machine."""
+        found: dict[str, bytes] = {}
+        names = ["plan.json", "ended.jsonl", f"box/report/{RECORDS}"]
+        with contextlib.suppress(OSError):
+            names += [
+                f"box/report/logs/{name}" for name in sorted(os.listdir(self.box / "report" / "logs"))[:MOST_LOGS]
+            ]
+        for name in filter(KEPT.fullmatch, names):
+            with contextlib.suppress(OSError), opened(self.folder, name) as file:
+                found[name] = file.read(AT_ONCE)
+        return found
+
+    def unpack(self, files: dict[str, bytes]) -> None:
+        """Put what another run has `packed` into this folder, which is new. Raises OSError."""
+        for name, data in files.items():
+            if KEPT.fullmatch(name):
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
 
     def current(self) -> Key | None:
         """The trial that the process says it was running."""

@@ -142,7 +142,7 @@ def _is_late(file: Path) -> bool:
 
 
 def _timeout(policy: Grading, tests: int, seconds: float) -> float:
-    """s for one trial: so that all tests may hang in virtual time, on half a processor, as far as that is not too little."""
+    """s for one trial: so little that all tests may hang in virtual time, on half a processor; but not too little."""
     return min(policy.limit, max(LEAST, seconds * VIRTUAL / 2 / tests))
 
 
