@@ -23,6 +23,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import logging
 import os
 import tarfile
 import tempfile
@@ -97,6 +98,7 @@ class Cluster:
             import distributed
         except ImportError:
             raise GradingError('--cluster wants Dask: python -m pip install "raft-lab[cluster]"') from None
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what a person must know is said here
         self._address = address
         self._runner = runner
         where: dict[str, Any] = {"scheduler_file": address} if os.path.isfile(address) else {"address": address}

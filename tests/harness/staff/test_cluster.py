@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
 import os
 import shutil
@@ -49,18 +49,20 @@ def hand_in(folder: Path, number: int) -> list[str]:
 @pytest.fixture
 def workers() -> Iterator[distributed.LocalCluster]:
     """Four, each a process."""
-    with distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as found:
-        yield found
+    found = distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None)
+    yield found
+    with contextlib.suppress(TimeoutError):  # of a cluster whose scheduler has been stopped
+        found.close(timeout=10)
 
 
 def records(out: Path) -> int:
     return sum(len(file.read_bytes().splitlines()) for file in out.glob("*/runs/*/box/report/records.jsonl"))
 
 
-def until(condition: functools.partial[bool], seconds: float = 200) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+def until(out: Path, share: float, grading: subprocess.Popen[bytes], said: Path) -> None:
+    """Wait until so many records have come."""
+    while records(out) < share:
+        assert grading.poll() is None, said.read_text()
         time.sleep(0.1)
 
 
@@ -70,17 +72,17 @@ def accidents(folder: Path, workers: distributed.LocalCluster, number: int) -> N
     out, most = folder / "out", 6 * number
     command = [sys.executable, "-m", "labgrade", "grade", *everybody, *HOW, "--out", str(out)]
     on_cluster = [*command, "--cluster", workers.scheduler_address]
-    grading = subprocess.Popen(on_cluster, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    until(functools.partial(lambda: records(out) >= most // 5))
+    said = folder / "said.txt"
+    with said.open("wb") as output:
+        grading = subprocess.Popen(on_cluster, cwd=REPOSITORY, stderr=output, stdout=output)
+    until(out, most // 5, grading, said)
     killed = workers.workers[0].process.pid
     os.kill(killed, signal.SIGKILL)
-    until(functools.partial(lambda: records(out) >= most // 2))
-    assert grading.poll() is None, "it ended too soon to have an accident"
-    workers.close(timeout=2)
-    _, said = grading.communicate(timeout=100)
-    assert grading.returncode == 2, said
-    assert "the scheduler does not answer any more" in said
-    assert "Nothing is lost: the same command goes on" in said.replace("\n", " ")
+    until(out, most // 2, grading, said)
+    workers.sync(workers.scheduler.close)
+    assert grading.wait(100) == 2, said.read_text()
+    assert "the scheduler does not answer any more" in said.read_text()
+    assert "Nothing is lost: the same command goes on" in said.read_text()
     kept = records(out)
     assert 0 < kept < most
     with distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as again:
