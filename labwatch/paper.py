@@ -14,10 +14,9 @@ odds, less is found. What it takes:
 - Requests and replies leave in another order than they were made in, and threads lag behind what they were told.
 - Where a solution may mean something else by a name of the paper's, its first messages must show that it does not.
 
-**Names.** A field is found by its name in Figure 2 (13 for snapshots), whatever the case and the underscores. One that
-is not found, or holds something else, leaves the rules unchecked that need it. The methods are RequestVote,
-AppendEntries and InstallSnapshot; others are none of the paper's. A field in RequestVote's args that Figure 2 does not
-have (a PreVote flag, say) leaves all rules about RequestVote unchecked; elsewhere fields of one's own are welcome.
+**Names.** labwatch.names finds the paper's fields and methods in the solution's. A field that is not found, or holds
+something else, leaves the rules unchecked that need it. A field in RequestVote's args that Figure 2 does not have (a
+PreVote flag, say) leaves all rules about RequestVote unchecked; elsewhere fields of one's own are welcome.
 
 **Indices.** The rules about the log hold only for one that counts as the lab does: each command that Start accepted is
 sent by its leader at the index and in the term that Start returned. Until the first one was seen nothing is judged, and
@@ -38,8 +37,6 @@ What a message says ends with its place in the paper. Figures are cited by box a
 from __future__ import annotations
 
 import bisect
-import dataclasses
-import typing
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -48,10 +45,13 @@ from typing import Any
 
 import labgob
 from labwatch import journal as j
+from labwatch.names import FIGURE, METHODS, SPELT, Fields, kind_of, plainly
 
 __all__ = ["Broken", "Monitor", "judge"]
 
 PATIENCE = 0.3  # s that a leader has to notice what it has been told
+ROUND = 0.02  # s between the first and the last Call of a round, at most
+NEXT = 0.005  # s after the end of a Call in which the one is sent that waited for it: in a pool, or one after another
 MOST_HEARTBEATS = 14  # in a second to a peer; the lab allows about ten
 
 
@@ -63,106 +63,6 @@ class Broken:
     message: str
     time: float  # s, of the second event
     events: tuple[int, int]
-
-
-FIGURE = {
-    "vote": ("term", "candidateid", "lastlogindex", "lastlogterm"),
-    "vote reply": ("term", "votegranted"),
-    "append": ("term", "leaderid", "prevlogindex", "prevlogterm", "entries", "leadercommit"),
-    "append reply": ("term", "success"),
-    "install": ("term", "leaderid", "lastincludedindex", "lastincludedterm", "offset", "data", "done"),
-    "install reply": ("term",),
-    "entry": ("term", "command"),
-    "other": ("term",),
-}
-"""What the paper's messages hold: Figures 2 and 13."""
-
-METHODS = {"requestvote": "vote", "appendentries": "append", "installsnapshot": "install"}
-
-SPELT = {
-    "candidateid": "CandidateId",
-    "lastlogindex": "LastLogIndex",
-    "lastlogterm": "LastLogTerm",
-    "votegranted": "VoteGranted",
-    "prevlogindex": "PrevLogIndex",
-    "prevlogterm": "PrevLogTerm",
-    "leadercommit": "LeaderCommit",
-    "lastincludedindex": "LastIncludedIndex",
-}
-
-
-def _plainly(name: str) -> str:
-    return name.replace("_", "").lower()
-
-
-class _Fields:
-    """Where the fields of one of the paper's messages are in a solution's class."""
-
-    def __init__(self, cls: type, kind: str) -> None:
-        self.name = cls.__name__
-        self.entry = _Fields(entry, "entry") if kind == "append" and (entry := _class_of_entries(cls)) else None
-        self._places: dict[str, tuple[str, Any]] = {}  # by name in FIGURE: the field's own, and its default
-        self.own: list[tuple[str, Any]] = []  # those that the paper does not have, likewise
-        self._no_commits: set[str] = set()  # those of them that went beyond what their sender could know
-        for f in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
-            default = None if f.default is dataclasses.MISSING else f.default
-            if _plainly(f.name) in FIGURE[kind]:
-                self._places[_plainly(f.name)] = f.name, default
-            elif not f.name.startswith("_"):
-                self.own.append((f.name, default))
-
-    def has(self, name: str) -> bool:
-        return name in self._places
-
-    def of(self, message: Any, name: str, kind: type) -> Any:
-        """A field's value; None if there is none of that type. What was not sent holds its default."""
-        place = self._places.get(name)
-        if place is None or type(message) is not dict:
-            return None
-        value = message.get(*place)
-        return value if type(value) is kind else None
-
-    def place(self, name: str) -> tuple[str, Any]:
-        """The field's own name, and its default."""
-        return self._places[name]
-
-    def says_more(self, message: Any) -> bool:
-        """Whether a field of the solution's own holds something else than unless it is set; bools do not count."""
-        return type(message) is dict and any(
-            (value := message.get(name, default)) != default and type(value) is not bool for name, default in self.own
-        )
-
-    def commit(self, message: Any, known: int) -> int:
-        """What fields of the solution's own may say is committed, where the one who says it knows of no more."""
-        found = 0
-        if type(message) is dict:
-            for name, default in self.own:
-                value = message.get(name, default)
-                if type(value) is bool or value == default or name in self._no_commits:
-                    continue
-                if type(value) is not int:
-                    found = known
-                elif value > known:
-                    self._no_commits.add(name)  # it means another thing
-                else:
-                    found = max(found, value)
-        return found
-
-
-def _class_of_entries(cls: type) -> type | None:
-    """The dataclass of what AppendEntries carries, if its annotation tells."""
-    for f in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
-        if _plainly(f.name) == "entries":
-            try:
-                hints = [typing.get_type_hints(cls)[f.name]]
-            except Exception:  # whatever the solution has written there
-                return None
-            while hints:
-                hint = hints.pop()
-                if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-                    return hint
-                hints += typing.get_args(hint)
-    return None
 
 
 @dataclass(slots=True, eq=False)
@@ -212,8 +112,10 @@ class _Told:
 
     term: int
     event: j.Delivered
-    under_way: set[int]  # the Calls that it had under way then, and still has
-    known: float  # s, when the last of them ended
+    round: set[int]  # the Calls that it may wait for before it looks at that reply, as far as they are under way
+    earlier: set[int]  # others that were under way then, and are
+    known: float  # s, when the last of the round ended
+    freed: float = -1.0  # s, when the last of either ended: then one that waited for that may be sent
 
 
 class Monitor:
@@ -255,7 +157,7 @@ class Monitor:
         self._calls: dict[int, _Call] = {}  # under way
         self._under_way: dict[tuple[int, int], set[int]] = defaultdict(set)  # by instance
         self._kinds: dict[str, str] = {}  # of methods
-        self._bound: dict[tuple[type, str], _Fields] = {}
+        self._bound: dict[tuple[type, str], Fields] = {}
         self._highest = 0  # of all terms heard of
 
         # elections
@@ -272,7 +174,7 @@ class Monitor:
         self._terms_are_told = False  # whether Term in a reply is known to be the server's
         self._pending_of_terms: list[tuple[str, str, j.Event, j.Event]] = []  # what is broken if it is
         self._terms: dict[int, list[tuple[int, int, j.Event]]] = defaultdict(list)  # server: (event, term), both rising
-        self._told: dict[tuple[int, int], list[_Told]] = defaultdict(list)  # by instance
+        self._told: dict[tuple[int, int], list[_Told]] = defaultdict(list)  # by instance, the terms rising
         self._asking: dict[tuple[int, int], list[float]] = defaultdict(list)  # by instance: when GetState was called
 
         # logs
@@ -401,14 +303,14 @@ class Monitor:
 
     # --- the way of a Call ---
 
-    def _fields(self, cls: type, kind: str) -> _Fields:
+    def _fields(self, cls: type, kind: str) -> Fields:
         found = self._bound.get((cls, kind))
         if found is None:
-            found = self._bound[cls, kind] = _Fields(cls, kind)
+            found = self._bound[cls, kind] = Fields(cls, kind)
             self._name_what_is_missing(found, kind)
         return found
 
-    def _name_what_is_missing(self, found: _Fields, kind: str) -> None:
+    def _name_what_is_missing(self, found: Fields, kind: str) -> None:
         optional = ("leaderid", "offset", "data", "done", "lastincludedterm")
         for name in FIGURE[kind] if kind != "other" else ():
             if not found.has(name) and name not in optional:
@@ -426,9 +328,9 @@ class Monitor:
         request = e.request
         kind = self._kinds.get(request.method)
         if kind is None:
-            kind = self._kinds[request.method] = METHODS.get(_plainly(request.method.rpartition(".")[2]), "other")
+            kind = self._kinds[request.method] = kind_of(request.method)
         call = self._calls[e.call] = _Call(e, self._is_live(e), kind)
-        self._under_way[e.server, e.incarnation].add(e.call)
+        self._sent_by((e.server, e.incarnation), e)
         try:
             args = labgob.plain(request.args)
         except labgob.LabgobError:
@@ -465,7 +367,7 @@ class Monitor:
                 self._see_entries(call, fields, args)
 
     def _see_other_method(self, method: str) -> None:
-        if not self._other_methods and "prevote" not in _plainly(method):
+        if not self._other_methods and "prevote" not in plainly(method):
             self._other_methods = True
             self._leave_logs(f"commitment and what was saved, as servers also call {method[:60]}")
 
@@ -499,13 +401,22 @@ class Monitor:
         self._calls.pop(e.call, None)
         self._ended(e)
 
+    def _sent_by(self, instance: tuple[int, int], e: j.Sent) -> None:
+        self._under_way[instance].add(e.call)
+        for told in self._told.get(instance, ()):
+            if e.time <= told.event.time + ROUND or e.time <= told.freed + NEXT:
+                told.round.add(e.call)
+
     def _ended(self, e: j.OfCall) -> None:
         instance = e.server, e.incarnation
         self._under_way[instance].discard(e.call)
         for told in self._told.get(instance, ()):
-            if e.call in told.under_way:
-                told.under_way.discard(e.call)
-                told.known = e.time
+            if e.call in told.round:
+                told.round.discard(e.call)
+                told.known = told.freed = e.time
+            elif e.call in told.earlier:
+                told.earlier.discard(e.call)
+                told.freed = e.time
 
     def _delivered(self, e: j.Delivered) -> None:
         call = self._calls.pop(e.call, None)
@@ -665,9 +576,13 @@ class Monitor:
             self._pending_of_terms.append((rule, message, first, second))
 
     def _hear_newer_term(self, call: _Call, e: j.Delivered, term: int) -> None:
-        told = self._told[e.server, e.incarnation]
+        instance = e.server, e.incarnation
+        told = self._told[instance]
         if (call.term is not None and term > call.term) and (not told or told[-1].term < term):
-            told.append(_Told(term, e, self._under_way[e.server, e.incarnation].copy(), e.time))
+            begun = call.sent.time - ROUND
+            under_way = self._under_way[instance]
+            together = {c for c in under_way if self._calls[c].sent.time >= begun}
+            told.append(_Told(term, e, together, under_way - together, e.time))
 
     def _asked(self, e: j.Asked) -> None:
         self._asking[e.server, e.incarnation].append(e.time)
@@ -688,12 +603,14 @@ class Monitor:
     def _no_leader_of_an_old_term(self, e: j.Said, asked: float) -> None:
         """5.1: if a "leader discovers that its term is out of date, it immediately reverts to follower state".
 
-        Immediately: 0.3 s after the reply that told it, and after all Calls that it had under way then, as a Raft may
-        wait for a round of them.
+        Immediately: PATIENCE after the reply that told it, and after all Calls of the same round, for which a Raft may
+        wait before it looks at any reply. Those are Calls that it sent together with that one, or soon after that one's
+        reply; and as a round may be made one Call after another, or by a pool that is busy with earlier ones, any that
+        it sent as one of these ended.
         """
         assert e.term is not None
         for told in self._told.get((e.server, e.incarnation), ()):
-            if told.term > e.term and not told.under_way and asked >= told.known + PATIENCE:
+            if told.term > e.term and not told.round and asked >= told.known + PATIENCE:
                 message = (
                     f"server {e.server} said at {_s(e)} that it leads term {e.term}, and had been answered with term "
                     f"{told.term} at {_s(told.event)} (Figure 2, All Servers, rule 2)"
@@ -706,7 +623,7 @@ class Monitor:
 
     # --- logs (5.3) ---
 
-    def _see_entries(self, call: _Call, fields: _Fields, args: dict[str, Any]) -> None:
+    def _see_entries(self, call: _Call, fields: Fields, args: dict[str, Any]) -> None:
         term, e = call.term, call.sent
         call.prev = prev = fields.of(args, "prevlogindex", int)
         entries = fields.of(args, "entries", list)
@@ -729,7 +646,7 @@ class Monitor:
                 call.commit = commit
             self._commit_within_majority(call, leader, commit)
 
-    def _see_log(self, call: _Call, leader: _Leader, prev: int, entries: list[Any], names: _Fields, e: j.Sent) -> None:
+    def _see_log(self, call: _Call, leader: _Leader, prev: int, entries: list[Any], names: Fields, e: j.Sent) -> None:
         term_name, term_default = names.place("term")
         command_name, command_default = names.place("command")
         log, term = leader.log, call.term
@@ -864,7 +781,7 @@ class Monitor:
                         )
                         return
 
-    def _see_success(self, call: _Call, e: j.Delivered, fields: _Fields, says_more: bool) -> None:
+    def _see_success(self, call: _Call, e: j.Delivered, fields: Fields, says_more: bool) -> None:
         last, term, peer = call.last, call.term, call.sent.to
         if last is None or term is None:
             return

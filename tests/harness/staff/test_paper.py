@@ -371,6 +371,42 @@ def test_a_leader_may_wait_for_a_round_of_calls(story: Story) -> None:
     assert story.rules == ["leads an old term"]
 
 
+def test_a_call_of_the_round_may_leave_after_the_reply_to_another(story: Story) -> None:
+    told_of_a_newer_term(story)
+    waiting = story.send(0, 2, appending(0, 2), PlainReply)
+    story.now += 5
+    story.state(0, 2, True)
+    assert not story.broken
+    story.journal.lost(waiting, "disabled")
+    story.now += 0.3
+    story.state(0, 2, True)
+    assert story.rules == ["leads an old term"]
+
+
+def test_a_round_may_wait_for_a_pool_that_is_busy_with_earlier_calls(story: Story) -> None:
+    earlier = story.send(0, 2, appending(0, 2), PlainReply)
+    story.now += 0.1
+    told_of_a_newer_term(story)
+    story.now += 0.2
+    story.journal.lost(earlier, "disabled")
+    story.now -= 0.008
+    story.send(0, 2, appending(0, 2), PlainReply)
+    story.now += 5
+    story.state(0, 2, True)
+    assert not story.broken
+
+
+def test_calls_of_other_rounds_are_not_waited_for(story: Story) -> None:
+    story.send(0, 2, appending(0, 2), PlainReply)
+    story.now += 0.1
+    told_of_a_newer_term(story)
+    story.now += 0.1
+    story.send(0, 2, appending(0, 2), PlainReply)
+    story.now += 0.2
+    story.state(0, 2, True)
+    assert story.rules == ["leads an old term"]
+
+
 def test_another_incarnation_was_not_told(story: Story) -> None:
     told_of_a_newer_term(story)
     story.restart(0)
