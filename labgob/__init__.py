@@ -79,7 +79,14 @@ class LabgobError(Exception):
 
 
 class LabgobWarning(UserWarning):
-    """Data that is about to be lost silently."""
+    """Data that is about to be lost silently.
+
+    `kind` is "private", "undeclared" or "used"; `cls` and `field` are the names of the class and its field.
+    """
+
+    def __init__(self, message: str, kind: str = "", cls: str = "", field: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.cls, self.field = kind, cls, field
 
 
 # --- the calls of the lab ------------------------------------------------------------------------------------------
@@ -223,17 +230,23 @@ def _zero_value(hint: Any) -> Any:
 _complaints = threading.Lock()
 
 
-def _complain(message: str, *, silent: bool = False) -> None:
-    """Count a complaint and, unless `silent`, warn at the line that called into labgob or labrpc."""
+def _complain(warning: LabgobWarning, *, silent: bool = False) -> None:
+    """Count a complaint and, unless `silent`, warn at the line that called into labgob or labrpc.
+
+    Modules that hide from tracebacks may stand in between.
+    """
     global errorCount
     with _complaints:
         errorCount += 1
     if silent:
         return
     depth, frame = 1, sys._getframe()
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in ("labgob", "labrpc"):
+    while frame.f_back and (
+        frame.f_globals["__name__"].partition(".")[0] in ("labgob", "labrpc")
+        or frame.f_globals.get("__tracebackhide__")
+    ):
         depth, frame = depth + 1, frame.f_back
-    warnings.warn(message, LabgobWarning, stacklevel=depth)
+    warnings.warn(warning, stacklevel=depth)
 
 
 # --- how values become bytes ---------------------------------------------------------------------------------------
@@ -263,9 +276,11 @@ class _Struct:
         self._used_seen = False  # whether it has been said that an instance was decoded into that was not new
         for name in names:
             if name.startswith("_"):
-                _complain(
+                self._complain(
                     f"labgob error: private field {name} of {cls.__name__} "
-                    "in RPC or persist/snapshot will break your Raft"
+                    "in RPC or persist/snapshot will break your Raft",
+                    "private",
+                    name,
                 )
 
     @functools.cached_property
@@ -323,10 +338,15 @@ class _Struct:
         if name in self._declared or name in self._undeclared_seen:
             return
         self._undeclared_seen.add(name)
-        _complain(
+        self._complain(
             f"labgob error: undeclared field {name} of {self.cls.__name__} "
-            f"in RPC or persist/snapshot will break your Raft (declare it in the class to have it sent)"
+            f"in RPC or persist/snapshot will break your Raft (declare it in the class to have it sent)",
+            "undeclared",
+            name,
         )
+
+    def _complain(self, message: str, kind: str, name: str, *, silent: bool = False) -> None:
+        _complain(LabgobWarning(message, kind, self.cls.__name__, name), silent=silent)
 
     def warn_if_used(self, instance: Any) -> None:
         """Complain of an instance whose public fields are not at their defaults; names the first such field."""
@@ -334,9 +354,11 @@ class _Struct:
             held = getattr(instance, name, None)
             if held is not default and _differs(held, default, depth=3):
                 silent, self._used_seen = self._used_seen, True
-                _complain(
+                self._complain(
                     f"labgob warning: Decoding into a non-default variable/field "
                     f"{self.cls.__name__}.{name} may not work",
+                    "used",
+                    name,
                     silent=silent,
                 )
                 return

@@ -24,13 +24,14 @@ import sys
 import warnings
 from bdb import BdbQuit
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from labrun import HOME, TESTS, settings
+from labrun.evidence import causes_of
 from labrun.isolated.shared import shared
 from labrun.paper import PaperBroken, Watch
 from labrun.real import RealTrial, exit_refused
@@ -269,7 +270,11 @@ class Run:
     # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
     running: RealTrial | VirtualTrial | IsolatedRun
     difference = ""  # between a failing trial and its repetition, of which there should be none
+<<<<<<< HEAD
     no_picture = ""  # why there is none
+=======
+    seen: Sequence[warnings.WarningMessage] = ()  # while it ran
+>>>>>>> 29fd07b (Likely causes stand under a failure, from facts of its journal and its threads)
 
     @functools.cached_property
     def rules(self) -> Watch | None:
@@ -278,6 +283,7 @@ class Run:
             return self.running.watch
         return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
 
+<<<<<<< HEAD
     def keep(self, config: pytest.Config, record: Record, about: dict[str, Any]) -> Record:
         """Write what is to be kept of the trial's journal, whose header is `about`; the record, which names it."""
         report, journal = settings.report_folder(config), self.running.journal
@@ -295,6 +301,24 @@ class Run:
 
     def about(self, record: Record, e: BaseException | None) -> dict[str, Any]:
         """What there is to say of a trial besides its journal, for the header of that; `e` is what it raised."""
+=======
+    def causes(self) -> tuple[str, ...]:
+        """What is likely to be wrong with a trial that has failed; nothing without its journal."""
+        running = self.running
+        if running.journal is None:
+            return ()
+        return causes_of(
+            running.journal,
+            self.settings.solution,
+            sites=running.sites,
+            own_locks=running.own_locks,
+            seen=self.seen,
+            broken=self.rules.broken if self.rules else [],
+        )
+
+    def about(self, record: Record) -> dict[str, Any]:
+        """What there is to say of a failing trial besides its journal, for the header of that."""
+>>>>>>> 29fd07b (Likely causes stand under a failure, from facts of its journal and its threads)
         journal, races = self.running.journal, getattr(self.running, "races", [])
         begun = journal.origin if journal else 0.0
         return {
@@ -379,6 +403,7 @@ class LabItem(Run):
                 raise e.__cause__ from None  # somebody quit the debugger in a thread: that is no failure
             raise
         finally:
+            self.seen = seen
             for w in seen:
                 if w.category.__name__ in SUSPICIOUS:  # a world's are classes of its own copies
                     self.warnings.append(shown(f"{w.category.__name__}: {w.message}"))
@@ -422,6 +447,8 @@ class LabItem(Run):
 
     def forget(self) -> None:
         """pytest keeps its items, and with these they would keep every server of the run."""
+        self.seen = ()
+        self.running.sites = None
         self.running.watch = self.running.journal = None
         self.__dict__.pop("rules", None)
         if self.running.trial:
@@ -449,6 +476,7 @@ class LabItem(Run):
             outcome="failed" if excinfo else "passed",
             cause=cause_of(excinfo.value) if excinfo else "",
             message=message_of(excinfo.value) if excinfo else "",
+            causes=self.causes() if excinfo else (),
             seconds=figures.seconds if figures else None,
             servers=figures.servers if figures else None,
             rpcs=figures.rpcs if figures else None,
@@ -487,12 +515,17 @@ def pytest_runtest_makereport(
                 report.sections[:0] = run.sections()
                 if run.settings.isolate and (names := shared(run.settings.solution)):
                     report.sections.append(("shared by all servers of one process, by none here", "\n".join(names)))
+<<<<<<< HEAD
                 if record.picture:
                     report.sections.append(
                         ("picture", str((settings.report_folder(item.config) or Path()) / record.picture))
                     )
                 elif run.no_picture:
                     report.sections.append(("no picture", run.no_picture))
+=======
+                if record.causes:
+                    report.sections.append(("likely causes", "\n".join(record.causes)))
+>>>>>>> 29fd07b (Likely causes stand under a failure, from facts of its journal and its threads)
                 report.sections.append(("repeat with", record.repeat))
             report.lab = record  # type: ignore[attr-defined]
     return report

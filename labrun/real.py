@@ -13,11 +13,12 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from labrun import HARNESS, solution
+from labrun.evidence import Sites
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
 from labrun.patience import watched
@@ -25,6 +26,7 @@ from labrun.printed import Printed
 from labrun.settings import Seeds
 from labwatch import RING, Journal
 from raft.config import Config, LabFailure, Trial
+from raft.threads import OwnLock
 
 __all__ = ["RealTrial", "exit_refused"]
 
@@ -54,6 +56,8 @@ class RealTrial:
         self.out = out
         self.trial: Trial | None = None  # once the test has made its servers
         self.journal: Journal | None = None  # from then on; the last RING events of it
+        self.own_locks: Sequence[OwnLock] = ()  # threads that waited for themselves when it failed
+        self.sites: Sites | None = None  # of its Calls, likewise
         self.watch: Watch | None = None  # with `paper`
         self._paper = paper
         self._context = contextlib.ExitStack()
@@ -71,10 +75,12 @@ class RealTrial:
                 check_unchanged(harness)
             finally:
                 harness.restore()
+                self.own_locks = self.trial.own_locks if self.trial else ()
 
     def _make_config(self, *args: Any, **kwargs: Any) -> Config:
         module = self._context.enter_context(solution.loaded(self.solution))
         self.journal = Journal(time.monotonic, RING)
+        self.sites = Sites(self.journal)
         self.watch = Watch.live(self.journal, self.test, virtual=False) if self._paper else None
         printed = self._context.enter_context(Printed(self.journal, threading.get_ident))
         out = printed.renewed_after(self.out)

@@ -93,6 +93,7 @@ class Record:
     costly: bool = False  # it took a lot of the machine's time to fail
     repeat: str = ""  # the command that runs this trial again
     lines: tuple[str, ...] = ()  # what the lab printed
+    causes: tuple[str, ...] = ()  # of a failure: what is likely to be wrong (labwatch.causes)
     warnings: tuple[str, ...] = ()  # that make a pass suspicious: labgob's complaints, threads that outlive Kill
     story: str = ""  # what a hunt has found, as a file of a lab test
     log: str | None = None  # the file of a failure's log, relative to its report

@@ -64,6 +64,8 @@ class Terminal:
         if report.failed:
             self.show(f"--- FAIL: {found.test} ({report.duration:.2f}s)", path, red=True)
             self.show(f"    {found.message}", path)
+            for cause in found.causes:
+                self.show(f"    likely cause: {cause}", path)
         self.records.append(self.report.add(report, found) if self.report else found)
 
     def _record_of_lost(self, report: pytest.TestReport) -> Record | None:

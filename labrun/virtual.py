@@ -13,13 +13,14 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from labrun import HARNESS, HOME, LAB
+from labrun.evidence import Sites
 from labrun.integrity import Snapshot, check_unchanged
 from labrun.paper import Watch
 from labrun.patience import PATIENCE, calls_into
@@ -28,6 +29,7 @@ from labrun.record import cause_of, message_of
 from labrun.settings import Seeds
 from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
 from labsim import Endless, Patience, SimulationError, Stuck, World
+from labsim.errors import OwnLock
 from labsim.races import Race
 from labsim.scheduler import Schedule, Wakeups
 from labsim.trace import Event, compare
@@ -87,7 +89,9 @@ class VirtualTrial:
         self.events: list[Event] = []
         self.races: list[Race] = []
         self.journal: Journal | None = None  # with `journal`, or after repeat_with_journal; the last RING events of it
+        self.sites: Sites | None = None  # of its Calls, likewise
         self.watch: Watch | None = None  # with `paper`
+        self.own_locks: Sequence[OwnLock] = ()  # threads that waited for themselves when it failed
         self._keep = journal
         self._paper = paper
         self._story = story
@@ -113,6 +117,7 @@ class VirtualTrial:
         harness = Snapshot([])
         journal = Journal(world.now, RING if self._keep else 0) if self._keep or self._paper else None
         self.journal = journal if self._keep else None
+        self.sites = Sites(self.journal) if self.journal else None
         self.watch = Watch.live(journal, self.test, virtual=True) if journal and self._paper else None
 
         context = ExitStack()
@@ -142,7 +147,11 @@ class VirtualTrial:
         except Endless as e:
             raise LabFailure("test took longer than 120 seconds", str(e)) from None
         except Stuck as e:
+            self.own_locks = e.own_locks
             raise LabFailure(f"{e.function} has not returned for {PATIENCE:g} s", str(e), cause="deadlock") from None
+        except SimulationError as e:
+            self.own_locks = e.own_locks
+            raise
         finally:
             sys.path[:] = path
             self.events = world.trace or []
@@ -200,6 +209,7 @@ class VirtualTrial:
                 sys.breakpointhook = hook
         first, second = self._ending(failure), again._ending(ended)
         if first == second:
+            self.sites = again.sites
             self.journal, self.watch = again.journal, again.watch  # whose events have the same numbers
             return ""
         return f"the first run ended with {first}, the second with {second}"

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["Deadlock", "Endless", "SimulationError", "Spin", "Stuck", "Unsupported"]
+from typing import NamedTuple
+
+__all__ = ["Deadlock", "Endless", "OwnLock", "SimulationError", "Spin", "Stuck", "Unsupported"]
+
+
+class OwnLock(NamedTuple):
+    """A thread that waits for a lock which it holds itself. Places are files, lines and functions."""
+
+    thread: str
+    lock: str
+    at: tuple[str, int, str]
+    held_at: tuple[str, int, str]  # where the frame stands that holds it
 
 
 class SimulationError(Exception):
     """Base of the verdicts below; raised itself for wrong use of a world (blocking in one that was left)."""
+
+    own_locks: tuple[OwnLock, ...] = ()
 
 
 class Deadlock(SimulationError):

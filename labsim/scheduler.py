@@ -43,7 +43,7 @@ from greenlet import getcurrent, greenlet
 from labsim.ending import QUIET, Ended, Interrupt, ends_the_run, insist, post
 from labsim.errors import Deadlock, Endless, SimulationError, Stuck, Unsupported
 from labsim.patience import Patience
-from labsim.stacks import describe_threads
+from labsim.stacks import describe_threads, own_locks
 from labsim.trace import Event
 
 __all__ = [
@@ -610,12 +610,16 @@ class Scheduler:
         raise AssertionError("a blocking call of a world that is over has returned")
 
     def _fail_deadlock(self) -> NoReturn:
-        self.fail(
+        self._fail_with_threads(
             Deadlock(
                 f"Deadlock at {self.now() / SECOND:.6f} s of virtual time: every thread is blocked, and there is no "
                 f"timer that would wake one.\n\n{describe_threads(self.threads.values(), self.current, self.describe)}"
             )
         )
+
+    def _fail_with_threads(self, failure: SimulationError) -> NoReturn:
+        failure.own_locks = tuple(own_locks(self.threads.values(), self.current, self.describe))
+        self.fail(failure)
 
     def _look(self, now: int) -> None:
         """The clock is about to go to `now`: end a world whose time is over, or a call that takes too long."""
@@ -636,7 +640,7 @@ class Scheduler:
             f"{describe_threads(self.threads.values(), self.current, self.describe)}"
         )
         stuck.function = code.co_name
-        self.fail(stuck)
+        self._fail_with_threads(stuck)
 
     def _fail_endless(self) -> NoReturn:
         assert self._limit is not None

@@ -12,12 +12,13 @@ from functools import lru_cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from labsim.errors import OwnLock
 from labsim.holding import Name, Taken, name_of, taken
 
 if TYPE_CHECKING:
     from labsim.scheduler import SimThread, Waitable
 
-__all__ = ["describe_stack", "describe_threads", "frames_of_program", "is_library", "place_in_program"]
+__all__ = ["describe_stack", "describe_threads", "frames_of_program", "is_library", "own_locks", "place_in_program"]
 
 LABSIM = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY = tuple(
@@ -97,6 +98,25 @@ def describe_threads(threads: Iterable[SimThread], current: SimThread, describe:
     return "\n\n".join(parts)
 
 
+def own_locks(threads: Iterable[SimThread], current: SimThread, describe: Callable[[Any], str]) -> Iterator[OwnLock]:
+    """The threads that wait for a lock which they surely hold themselves."""
+    for thread in threads:
+        frame = sys._getframe() if thread is current else thread.greenlet.gr_frame
+        frames, lock = frames_of_program(frame), thread.waits_for
+        if lock is None or lock.holder() is not thread:
+            continue
+        for by in taken(frames, lock):
+            if by.lock is lock and by.surely_held and by.frame is not frames[0]:
+                seen = _Seen({thread: frame}, {thread: frames}, describe)
+                name = _Waiting(thread, seen).called(by.name, lock)
+                yield OwnLock(seen.name(thread), name, _spot(frames[0]), _spot(by.frame))
+                break
+
+
+def _spot(frame: FrameType) -> tuple[str, int, str]:
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname
+
+
 class _Seen(NamedTuple):
     """All threads as they stand."""
 
@@ -158,7 +178,7 @@ class _Waiting:
         if not (state or _is_labsim(call)):  # a lock that the library has made to wait on says nothing
             return what + self._meanwhile()
         frames = [*self._frames[thread], *self._frames.get(lock.holder() or thread, [])]
-        name = self._called(by.name if by is not None else name_of(lock, frames), lock)
+        name = self.called(by.name if by is not None else name_of(lock, frames), lock)
         return f"{what} of {name}{self._meanwhile()}{state}"
 
     def briefly(self) -> str:
@@ -189,7 +209,7 @@ class _Waiting:
             name: None
             for t in taken(self._frames[self._thread], lock)
             if t.surely_held and t.lock is not lock and t.lock.holder() is self._thread
-            if (name := self._called(t.name, t.lock))
+            if (name := self.called(t.name, t.lock))
         }
         return f" while holding {' and '.join(held)}" if held else ""
 
@@ -222,7 +242,7 @@ class _Waiting:
             )
         return ""
 
-    def _called(self, name: Name | None, lock: object) -> str:
+    def called(self, name: Name | None, lock: object) -> str:
         if name is None:
             return str(lock)
         owner = self._describe(name.owner) if name.owner is not None else ""

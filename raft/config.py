@@ -58,7 +58,7 @@ import labgob
 import labrpc
 from raft.api import ApplyCh, ApplyMsg, MakeRaft, Raft, SnapshotRaft
 from raft.persister import Persister
-from raft.threads import Place, Stacks, server_at
+from raft.threads import OwnLock, Place, Stacks, server_at
 
 __tracebackhide__ = True  # a failure points at the line of the lab test, not in here
 
@@ -172,6 +172,7 @@ class Trial:
         self.figures: Figures | None = None  # of the last `end`, or of the clean-up if the test did not get there
         self.events: list[str] = []  # every verb with its time, for the log of a failure
         self.leaked: list[threading.Thread] = []  # threads that could not be ended
+        self.own_locks: list[OwnLock] = []  # threads that waited for themselves when it failed
         self.failure: LabFailure | None = None  # the first thing that was found in the background
         self.failed = threading.Event()
 
@@ -197,6 +198,7 @@ class Trial:
     def places(self, threads: Collection[threading.Thread]) -> list[str]:
         """Where the threads of the solution are, for the log of a failure; here, they are among `threads`."""
         stacks = Stacks(threads)
+        self.own_locks = list(stacks.own_locks())
         return [f"{stacks.name(thread)}: {stacks.where(thread)}" for thread in threads if not stacks.is_idle(thread)]
 
     def close(self) -> None:
@@ -390,8 +392,7 @@ class Config:
             if not callable(getattr(rf, method, None)):
                 raise LabFailure(f"Make must return a Raft with a method {method}", f"it returned {rf!r}")
         service = self._trial.service(rf)
-        if self._observer is not None:
-            rf = cast(Raft, _Watched(rf, i, incarnation, self._observer))
+        rf = cast(Raft, _Watched(rf, i, incarnation, self._observer))
         with self._mu:
             self.rafts[i] = rf
         applier = threading.Thread(
@@ -843,9 +844,9 @@ class Config:
 
 
 class _Watched:
-    """A Raft whose answers an observer is told."""
+    """A Raft whose answers an observer is told, if there is one."""
 
-    def __init__(self, rf: Raft, server: int, incarnation: int, observer: Observer) -> None:
+    def __init__(self, rf: Raft, server: int, incarnation: int, observer: Observer | None) -> None:
         self._rf = rf
         self._who = server, incarnation
         self._observer = observer
@@ -854,6 +855,8 @@ class _Watched:
         return getattr(self._rf, name)
 
     def GetState(self) -> Any:
+        if self._observer is None:
+            return self._rf.GetState()
         self._observer.asked(*self._who)
         state = self._rf.GetState()
         self._observer.said(*self._who, state)
@@ -861,7 +864,10 @@ class _Watched:
 
     def Start(self, command: Any) -> Any:
         answer = self._rf.Start(command)
-        self._observer.took(*self._who, command, answer)
+        if self._observer is not None:
+            self._observer.took(*self._who, command, answer)
+        if not (isinstance(answer, (tuple, list)) and len(answer) == 3):
+            raise LabFailure("Start must return (index, term, isLeader)", f"server {self._who[0]} returned {answer!r}")
         return answer
 
 

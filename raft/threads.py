@@ -5,9 +5,9 @@
     stacks.where(thread)     # in Raft.Kill, raft.py:90, waiting for mu of server 2, held by server 2 ticker (in ...
 
 It reads stacks as they are when it is made, and runs no code of the solution, so it can be used on one that has gone
-wrong. A lock of Python does not say who holds it. But a thread whose line lies inside `with self.mu:` does hold
-`self.mu`, unless it waits on a Condition made of that lock, or has released it by hand. Locks that are taken with
-`acquire()` are not seen.
+wrong. A lock of Python does not say who holds it. But a thread whose line lies inside `with self.mu:`, or below a line
+`self.mu.acquire()` of the same block, does hold `self.mu`, unless it waits on a Condition made of that lock, or has
+released it: no line counts from the first `self.mu.release()` on. Locks that are taken otherwise are not seen.
 
 A thread that has no name of its own is called by its server and its function, if an object with a number `me` is there.
 """
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import labrpc
 
-__all__ = ["Place", "Stacks", "server_at"]
+__all__ = ["OwnLock", "Place", "Stacks", "held_at", "server_at"]
 
 _WAITING = (os.path.dirname(threading.__file__), os.path.dirname(labrpc.__file__))  # in whose code threads wait
 _DEEPEST = 100  # frames of a thread that are looked at, the innermost
@@ -44,6 +44,15 @@ class Place(NamedTuple):
         return f"in {self.function}, {self.file}:{self.line}"
 
 
+class OwnLock(NamedTuple):
+    """A thread that waits for a lock which it holds itself: where it waits, and the line of the frame that holds it."""
+
+    thread: str
+    lock: str
+    at: Place
+    held_at: Place
+
+
 class Stacks:
     """The stacks of some threads, among which holders of locks are looked for."""
 
@@ -57,7 +66,7 @@ class Stacks:
         if not frames:
             return None
         frame = next(filter(_is_of_program, frames), frames[0])
-        return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
+        return _place(frame)
 
     def name(self, thread: threading.Thread) -> str:
         """What the program calls a thread; or its server and function, if it has the name that Python gave it."""
@@ -88,8 +97,20 @@ class Stacks:
             return f"{at}, waiting for {name}, which it holds itself"
         return f"{at}, waiting for {name}, held by {self.name(holder)} ({self.place(holder)})"
 
+    def own_locks(self) -> Iterator[OwnLock]:
+        """The threads that wait for themselves."""
+        for thread, frames in self._frames.items():
+            name, lock = self._waits_for(thread)
+            if lock is None or self._holders.get(id(lock)) is not thread or not _is_plain_lock(lock):
+                continue
+            at, holding = next(((_place(f), f) for f in frames if _is_of_program(f)), (None, None))
+            for frame in frames:
+                if at and frame is not holding and any(lock is held for _, held in _held_in(frame)):
+                    yield OwnLock(self.name(thread), name, at, _place(frame))
+                    break
+
     def _waits_for(self, thread: threading.Thread) -> tuple[str, Any]:
-        """The lock at whose `with` a thread stands: its name in the program, and the lock. ("", None) if at none."""
+        """The lock at whose taking a thread stands: its name in the program, and the lock. ("", None) if at none."""
         for frame in self._frames[thread]:
             if not frame.f_code.co_filename.startswith(_WAITING):
                 for name, at_it, _ in _withs(frame):
@@ -100,7 +121,7 @@ class Stacks:
 
     @functools.cached_property
     def _holders(self) -> dict[int, threading.Thread]:
-        """By the id of a lock, the thread that holds it by `with`."""
+        """By the id of a lock, the thread that holds it."""
         return {id(lock): thread for thread, frames in self._frames.items() for lock in _held(frames)}
 
 
@@ -121,6 +142,27 @@ def server_at(frame: FrameType | None) -> int | None:
     return None
 
 
+def held_at(frame: FrameType | None) -> list[str]:
+    """What a thread holds that stands there, as the program calls it: the locks that its lines show to be taken."""
+    frames = _inwards(frame)
+    found: dict[str, None] = {}
+    for each in frames:
+        for name, lock in _held_in(each):
+            of_python = type(lock).__module__ == "_thread" and hasattr(lock, "locked")
+            if not of_python or lock.locked():  # in virtual time, to ask would take time
+                found[_called(each, name)] = None
+    return list(found)
+
+
+def _place(frame: FrameType) -> Place:
+    return Place(frame.f_code.co_qualname, frame.f_code.co_filename, frame.f_lineno)
+
+
+def _is_plain_lock(lock: Any) -> bool:
+    """Whether its owner, too, must wait for it. An RLock of any kind says who owns it."""
+    return not hasattr(lock, "_is_owned")
+
+
 def _is_of_program(frame: FrameType) -> bool:
     """Not the standard library's, the network's, or a module's that hides its frames, as the harness's do."""
     hidden = frame.f_globals.get("__tracebackhide__")
@@ -130,10 +172,17 @@ def _is_of_program(frame: FrameType) -> bool:
 def _held(frames: list[FrameType]) -> Iterator[Any]:
     waits_on = [_plain(f.f_locals.get("self")) for f in frames if f.f_code.co_qualname == "Condition.wait"]
     for frame in frames:
-        for name, _, in_body in _withs(frame):
-            lock = _lock(frame, name) if in_body else None
-            if lock is not None and not any(lock is other for other in waits_on):
+        for _, lock in _held_in(frame):
+            if not any(lock is other for other in waits_on):
                 yield lock
+
+
+def _held_in(frame: FrameType) -> Iterator[tuple[str, Any]]:
+    """The locks that a frame's line shows to be held: names and locks."""
+    for name, _, in_body in _withs(frame):
+        lock = _lock(frame, name) if in_body else None
+        if lock is not None:
+            yield name, lock
 
 
 def _inwards(frame: FrameType | None) -> list[FrameType]:
@@ -146,7 +195,7 @@ def _inwards(frame: FrameType | None) -> list[FrameType]:
 
 
 def _withs(frame: FrameType) -> Iterator[tuple[str, bool, bool]]:
-    """The `with` statements around a frame's line: the name, and whether the line is at it, or in the body."""
+    """The statements that take locks around a frame's line: the name, and whether it is at one, or holds it by one."""
     line = frame.f_lineno
     for name, begins, body, ends in _withs_of(frame.f_code):
         if begins <= line <= ends:
@@ -155,20 +204,49 @@ def _withs(frame: FrameType) -> Iterator[tuple[str, bool, bool]]:
 
 @functools.lru_cache(maxsize=1024)
 def _withs_of(code: CodeType) -> list[tuple[str, int, int, int]]:
-    """All `with NAME:` and `with NAME.NAME:` of a function: name, its first line, that of the body, the last one."""
+    """All `with NAME.NAME:` and `NAME.NAME.acquire()` of a function.
+
+    Name, line, and the first and the last line where it is held.
+    """
     found = []
-    pending: list[ast.AST] = [*_body_of(code)]
+    releases: list[tuple[str, int]] = []
+    pending: list[tuple[ast.AST, int]] = [(node, _last_line(_body_of(code))) for node in _body_of(code)]
     while pending:
-        node = pending.pop()
+        node, block_ends = pending.pop()
         if isinstance(node, ast.With) and node.body[0].lineno > node.lineno:
             for item in node.items:
                 if _is_path(item.context_expr):
                     found.append(
                         (ast.unparse(item.context_expr), node.lineno, node.body[0].lineno, node.end_lineno or 0)
                     )
+        if isinstance(node, ast.Expr) and (path := _method_of(node.value, "acquire")):
+            found.append((path, node.lineno, (node.end_lineno or 0) + 1, block_ends))
+        if path := _method_of(node, "release"):
+            releases.append((path, node.lineno))  # type: ignore[attr-defined]
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            pending += ast.iter_child_nodes(node)
-    return found
+            for name, value in ast.iter_fields(node):
+                block = value if isinstance(value, list) else [value]
+                parts = [part for part in block if isinstance(part, ast.AST)]
+                ends = _last_line(parts) if name in _BLOCKS else block_ends
+                pending += [(part, ends) for part in parts]
+    return [
+        (path, at, body, min([ends, *(line - 1 for released, line in releases if released == path and line > at)]))
+        for path, at, body, ends in found
+    ]
+
+
+_BLOCKS = ("body", "orelse", "finalbody", "handlers")
+
+
+def _last_line(nodes: list[Any]) -> int:
+    return max((getattr(node, "end_lineno", 0) or 0 for node in nodes), default=0)
+
+
+def _method_of(node: ast.AST, method: str) -> str:
+    """Of `self.mu.acquire()`, without arguments, self.mu; "" of anything else."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method):
+        return ""
+    return "" if node.args or node.keywords or not _is_path(node.func.value) else ast.unparse(node.func.value)
 
 
 def _body_of(code: CodeType) -> list[ast.stmt]:
@@ -223,5 +301,5 @@ def _server(owner: Any) -> str:
 
 
 def _plain(lock: Any) -> Any:
-    """A Condition's own lock."""
-    return vars(lock)["_lock"] if isinstance(lock, threading.Condition) else lock
+    """A Condition's own lock. (In virtual time conditions are of a class of its own.)"""
+    return vars(lock)["_lock"] if type(lock).__name__ == "Condition" and "_lock" in vars(lock) else lock

@@ -58,6 +58,8 @@ class IsolatedRun:
         self.seed = seed
         self.out = out
         self.trial: IsolatedTrial | None = None  # once the test has made its servers
+        self.sites = None  # of its Calls: they are made elsewhere, and so are
+        self.own_locks = ()
         self.journal: Journal | None = None  # from then on; the last RING events of it
         self.watch: Watch | None = None  # with `paper`
         self._paper = paper

@@ -789,6 +789,7 @@ def test_what_is_left_of_a_journal_is_not_judged() -> None:
     ("bug", "test", "seeds", "rule"),
     [
         ("forgets_vote", "TestManyElections2A", 3, "two votes"),
+        ("leader_ignores_newer_term_in_reply", "TestManyElections2A", 10, "leads an old term"),
         ("half_the_votes_are_enough", "TestReElection2A", 10, "two leaders"),
         ("claims_to_lead_as_candidate", "TestManyElections2A", 5, "two leaders in GetState"),
         ("commits_in_start", "TestBasicAgree2B", 1, "commits too early"),
