@@ -202,8 +202,9 @@ class Scheduler:
     __slots__ = (
         "__weakref__", "_beginner", "_begun_late", "_by_priority", "_collect_at", "_delay_bits", "_draws",
         "_each_event", "_events", "_first_draws", "_getrandbits", "_idle_at", "_late", "_limit", "_lowest",
-        "_patience", "_pause", "_random", "_resting", "_root", "_stretches", "_timers_set", "_timers_stale", "_until_switch",
-        "_woken_late", "closed", "creep", "current", "describe", "failure", "horizon", "left", "locks", "main",
+        "_patience", "_pause", "_random", "_resting", "_root", "_stretches", "_timers_set", "_timers_stale",
+        "_until_switch", "_woken_late", "closed", "creep", "current", "describe", "failure", "horizon", "left",
+        "locks", "main",
         "observer", "os_thread", "over", "ready", "started", "threads", "timers", "trace", "watched"
     )  # fmt: skip
 

@@ -101,7 +101,7 @@ def describe_threads(threads: Iterable[SimThread], current: SimThread, describe:
 def own_locks(threads: Iterable[SimThread], current: SimThread, describe: Callable[[Any], str]) -> Iterator[OwnLock]:
     """The threads that wait for a lock which they surely hold themselves."""
     for thread in threads:
-        frame = sys._getframe() if thread is current else thread.greenlet.gr_frame
+        frame = sys._getframe() if thread is current else thread.frame
         frames, lock = frames_of_program(frame), thread.waits_for
         if lock is None or lock.holder() is not thread:
             continue

@@ -39,7 +39,7 @@ from typing import Any
 
 import labgob
 from labwatch import journal as j
-from labwatch.paper import METHODS
+from labwatch.names import METHODS
 
 __all__ = ["columns", "painted"]
 

@@ -266,6 +266,7 @@ class Journal:
         self._mu = threading.RLock()  # of listening. A thread that is interrupted in here by a collection may come back
         self._listens = False
         self._listeners: dict[type[Event], list[Callable[[Event], None]]] = {kind: [] for kind in KINDS}
+        self.calls: Callable[[Request, int], None] | None = None  # told of each Call, and whose, in its own thread
         self.failures: list[Exception] = []  # of listeners, each of which was then called no more: defects of ours
         self._ends: dict[Any, tuple[int, int, int]] = {}  # of each end: server, incarnation, and where it leads
         self._incarnations: dict[int, int] = {}
@@ -400,6 +401,8 @@ class Journal:
         self._hold(request.args)
         server, incarnation, to = self._ends.get(request.end.endname, NOBODYS)
         self._add(Sent, server, incarnation, request.number, to, request)
+        if self.calls is not None:
+            self.calls(request, server)
 
     def reached(self, request: Request) -> None:
         self._at_receiver(Reached, request)
