@@ -270,11 +270,8 @@ class Run:
     # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
     running: RealTrial | VirtualTrial | IsolatedRun
     difference = ""  # between a failing trial and its repetition, of which there should be none
-<<<<<<< HEAD
     no_picture = ""  # why there is none
-=======
     seen: Sequence[warnings.WarningMessage] = ()  # while it ran
->>>>>>> 29fd07b (Likely causes stand under a failure, from facts of its journal and its threads)
 
     @functools.cached_property
     def rules(self) -> Watch | None:
@@ -283,7 +280,6 @@ class Run:
             return self.running.watch
         return Watch.afterwards(self.running.journal, self.node.test, virtual=self.settings.sim)
 
-<<<<<<< HEAD
     def keep(self, config: pytest.Config, record: Record, about: dict[str, Any]) -> Record:
         """Write what is to be kept of the trial's journal, whose header is `about`; the record, which names it."""
         report, journal = settings.report_folder(config), self.running.journal
@@ -299,9 +295,6 @@ class Run:
             self.no_picture = f"it could not be made, which is a defect of ours; please report it: {e!r}"
         return record
 
-    def about(self, record: Record, e: BaseException | None) -> dict[str, Any]:
-        """What there is to say of a trial besides its journal, for the header of that; `e` is what it raised."""
-=======
     def causes(self) -> tuple[str, ...]:
         """What is likely to be wrong with a trial that has failed; nothing without its journal."""
         running = self.running
@@ -316,9 +309,8 @@ class Run:
             broken=self.rules.broken if self.rules else [],
         )
 
-    def about(self, record: Record) -> dict[str, Any]:
-        """What there is to say of a failing trial besides its journal, for the header of that."""
->>>>>>> 29fd07b (Likely causes stand under a failure, from facts of its journal and its threads)
+    def about(self, record: Record, e: BaseException | None) -> dict[str, Any]:
+        """What there is to say of a trial besides its journal, for the header of that; `e` is what it raised."""
         journal, races = self.running.journal, getattr(self.running, "races", [])
         begun = journal.origin if journal else 0.0
         return {
@@ -515,17 +507,14 @@ def pytest_runtest_makereport(
                 report.sections[:0] = run.sections()
                 if run.settings.isolate and (names := shared(run.settings.solution)):
                     report.sections.append(("shared by all servers of one process, by none here", "\n".join(names)))
-<<<<<<< HEAD
                 if record.picture:
                     report.sections.append(
                         ("picture", str((settings.report_folder(item.config) or Path()) / record.picture))
                     )
                 elif run.no_picture:
                     report.sections.append(("no picture", run.no_picture))
-=======
                 if record.causes:
                     report.sections.append(("likely causes", "\n".join(record.causes)))
->>>>>>> 29fd07b (Likely causes stand under a failure, from facts of its journal and its threads)
                 report.sections.append(("repeat with", record.repeat))
             report.lab = record  # type: ignore[attr-defined]
     return report
