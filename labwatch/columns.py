@@ -223,7 +223,7 @@ class _Story:
         self._latest: dict[int | None, _Row] = {}  # of each server
         self._repeated: dict[int, _Repeated] = {}
         self._lost: dict[tuple[int, int], str] = {}  # by sender and peer: the entries that were lost last
-        self._applied: dict[int, tuple[int, int]] = {}  # of each server: the first and last index of its latest row
+        self._applied: dict[int, tuple[int, int, float]] = {}  # the first and last index in a server's row, and when
         tellers = {
             j.Begin: self._begin,
             j.Start: self._start,
@@ -375,14 +375,14 @@ class _Story:
     # --- logs ---
 
     def _apply(self, e: j.Applied) -> None:
-        latest, (first, last) = self._latest.get(e.server), self._applied.get(e.server, (0, -1))
-        goes_on = latest is not None and latest.same == "applies" and e.index == last + 1
+        latest, (first, last, time) = self._latest.get(e.server), self._applied.get(e.server, (0, -1, 0.0))
+        goes_on = latest is not None and latest.same == "applies" and e.index == last + 1 and e.time < time + TOGETHER
         if latest is not None and goes_on and e.server not in self._repeated:
             latest.text = f"applies {first} to {e.index}: ... {_short(e.command)}"
         else:
             first = e.index
             self._tell(e, e.server, f"applies {e.index}: {_short(e.command)}", "applies")
-        self._applied[e.server] = first, e.index
+        self._applied[e.server] = first, e.index, e.time
 
     def _apply_snapshot(self, e: j.AppliedSnapshot) -> None:
         self._tell(e, e.server, f"takes the snapshot up to {e.index}")

@@ -208,6 +208,16 @@ class Failed(Event, gc=False):
     background: bool
 
 
+class _Told(msgspec.Struct, gc=False):
+    """What was told of a Call; who it was is looked up when the event is read."""
+
+    number: int
+    time: float
+    kind: type[OfCall]
+    request: Request
+    more: Any = None
+
+
 KINDS: Final[dict[type[Event], str]] = {
     Begin: "begin",
     End: "end",
@@ -236,6 +246,8 @@ KINDS: Final[dict[type[Event], str]] = {
     Failed: "failed",
 }
 
+AT_RECEIVER = (Reached, Began, Ended, Replied)
+
 _PLAIN = (type(None), bool, int, float, str, bytes)
 
 
@@ -258,8 +270,8 @@ class Journal:
     def __init__(self, clock: Callable[[], float], limit: int | None = None) -> None:
         self.origin = clock()  # when the trial began: the time 0 of its events, on the clock
         self._clock = clock
-        self._numbers = itertools.count(1)
-        self._kept: collections.deque[Event] = collections.deque(maxlen=limit)
+        self._next = itertools.count(1).__next__  # of numbers, which make the order
+        self._kept: collections.deque[Event | _Told] = collections.deque(maxlen=limit)
         self._bytes = 0  # of the messages in what is kept, about
         self._keeps = limit != 0
         self._last = 0  # the number of the last event, as far as listeners have been told
@@ -270,6 +282,7 @@ class Journal:
         self.failures: list[Exception] = []  # of listeners, each of which was then called no more: defects of ours
         self._ends: dict[Any, tuple[int, int, int]] = {}  # of each end: server, incarnation, and where it leads
         self._incarnations: dict[int, int] = {}
+        self._starts: list[Start] = []  # all of them: a ring may have let them go
 
     def __repr__(self) -> str:
         return f"<Journal: {len(self._kept)} events, and {self.dropped} dropped>"
@@ -285,11 +298,18 @@ class Journal:
 
     @property
     def events(self) -> list[Event]:
-        """What is kept, in order."""
-        events = sorted(self._kept.copy(), key=lambda event: event.number)
-        for earlier, event in itertools.pairwise(events):
-            if event.time < earlier.time:  # a thread was interrupted between taking its number and looking at the clock
-                event.time = earlier.time
+        """What is kept, in order. Made anew each time."""
+        events: list[Event] = []
+        starts = collections.deque(self._starts)
+        incarnations: dict[int, int] = {}
+        for kept in sorted(self._kept.copy(), key=lambda event: event.number):
+            while starts and starts[0].number <= kept.number:
+                start = starts.popleft()
+                incarnations[start.server] = start.incarnation
+            event = self._made(kept, incarnations) if isinstance(kept, _Told) else kept
+            if events and event.time < events[-1].time:
+                event.time = events[-1].time  # a thread was interrupted between taking its number and the time
+            events.append(event)
         return events
 
     @property
@@ -310,19 +330,21 @@ class Journal:
         for event in events:
             yield json.dumps(as_json(event))
 
-    def _add(self, kind: type[Event], *fields: Any) -> None:
+    def _add(self, kind: type[Event], *fields: Any) -> Event | None:
+        """The event, unless nobody wants it."""
         if self._listens:
-            self._add_and_tell(kind, *fields)
-        else:  # no lock: the number makes the order
-            self._kept.append(kind(next(self._numbers), self._clock() - self.origin, *fields))
+            return self._tell(kind, lambda number, time: kind(number, time, *fields))
+        event = kind(self._next(), self._clock() - self.origin, *fields)  # no lock: the number makes the order
+        self._kept.append(event)
+        return event
 
-    def _add_and_tell(self, kind: type[Event], *fields: Any) -> None:
+    def _tell(self, kind: type[Event], make: Callable[[int, float], Event]) -> Event | None:
         with self._mu:
-            self._last = next(self._numbers)
+            self._last = self._next()
             listeners = self._listeners[kind]
             if not (self._keeps or listeners):
-                return
-            event = kind(self._last, self._clock() - self.origin, *fields)
+                return None
+            event = make(self._last, self._clock() - self.origin)
             self._kept.append(event)
             for listener in listeners[:]:
                 try:
@@ -332,11 +354,11 @@ class Journal:
                     for others in self._listeners.values():
                         if listener in others:
                             others.remove(listener)
+        return event
 
-    def _hold(self, message: bytes) -> None:
-        """Count the bytes that are kept; of too many, let go of the older half of the events."""
-        self._bytes += len(message)
-        if self._bytes > MOST_BYTES and self._kept.maxlen is not None:
+    def _let_go(self) -> None:
+        """Too many bytes are kept: do without the older half of the events."""
+        if self._kept.maxlen is not None:
             self._bytes //= 2
             for _ in range(len(self._kept) // 2):
                 self._kept.popleft()
@@ -354,7 +376,9 @@ class Journal:
         self._incarnations[server] = incarnation
         for to, endname in enumerate(endnames):
             self._ends[endname] = (server, incarnation, to)
-        self._add(Start, server, incarnation)
+        start = self._add(Start, server, incarnation)
+        if isinstance(start, Start):
+            self._starts.append(start)
 
     def crashed(self, server: int) -> None:
         self._add(Crash, server, self._incarnations[server])
@@ -396,45 +420,56 @@ class Journal:
         self._add(Failed, what[:LONGEST], background)
 
     # --- what labrpc tells ---
+    # Nearly all events are these, told by threads that others wait for: what can be looked up later is.
 
     def sent(self, request: Request) -> None:
-        self._hold(request.args)
-        server, incarnation, to = self._ends.get(request.end.endname, NOBODYS)
-        self._add(Sent, server, incarnation, request.number, to, request)
+        self._bytes += len(request.args)
+        self._call(Sent, request)
         if self.calls is not None:
-            self.calls(request, server)
+            self.calls(request, self._ends.get(request.end.endname, NOBODYS)[0])
 
     def reached(self, request: Request) -> None:
-        self._at_receiver(Reached, request)
+        self._call(Reached, request)
 
     def began(self, request: Request) -> None:
-        self._at_receiver(Began, request)
+        self._call(Began, request)
 
     def ended(self, request: Request, reply: bytes | None) -> None:
-        if reply is not None:
-            self._hold(reply)
-        self._at_receiver(Ended, request, reply)
+        self._bytes += len(reply or b"")
+        self._call(Ended, request, reply)
 
     def replied(self, request: Request) -> None:
-        self._at_receiver(Replied, request)
-
-    def _at_receiver(self, kind: type[OfCall], request: Request, *fields: Any) -> None:
-        # A handler that runs on behind a restart gets the wrong incarnation; its reply is never delivered.
-        to = self._ends.get(request.end.endname, NOBODYS)[2]
-        self._add(kind, to, self._incarnations.get(to, 0), request.number, *fields)
+        self._call(Replied, request)
 
     def held_back(self, request: Request, ms: int) -> None:
-        self._at_sender(HeldBack, request, ms)
+        self._call(HeldBack, request, ms)
 
     def delivered(self, request: Request, reply: bytes) -> None:
-        self._at_sender(Delivered, request, reply)
+        self._call(Delivered, request, reply)
 
     def lost(self, request: Request, why: Loss) -> None:
-        self._at_sender(Lost, request, why)
+        self._call(Lost, request, why)
 
-    def _at_sender(self, kind: type[OfCall], request: Request, *fields: Any) -> None:
-        server, incarnation, _ = self._ends.get(request.end.endname, NOBODYS)
-        self._add(kind, server, incarnation, request.number, *fields)
+    def _call(self, kind: type[OfCall], request: Request, more: Any = None) -> None:
+        if self._listens:
+            now = self._incarnations
+            self._tell(kind, lambda number, time: self._made(_Told(number, time, kind, request, more), now))
+        else:
+            self._kept.append(_Told(self._next(), self._clock() - self.origin, kind, request, more))
+            if self._bytes > MOST_BYTES:
+                self._let_go()
+
+    def _made(self, told: _Told, incarnations: dict[int, int]) -> Event:
+        """The event; `incarnations` are those of all servers then."""
+        request, kind = told.request, told.kind
+        server, incarnation, to = self._ends.get(request.end.endname, NOBODYS)
+        if kind in AT_RECEIVER:
+            # A handler that runs on behind a restart gets the wrong incarnation; its reply is never delivered.
+            server, incarnation = to, incarnations.get(to, 0)
+        if kind is Sent:
+            return Sent(told.number, told.time, server, incarnation, request.number, to, request)
+        more = (told.more,) if len(kind.__struct_fields__) > len(OfCall.__struct_fields__) else ()
+        return kind(told.number, told.time, server, incarnation, request.number, *more)
 
     def network(self, mode: str, yes: bool) -> None:
         self._add(Network, mode, yes)

@@ -136,6 +136,8 @@ def test_what_becomes_of_entries_and_commands(story: Story) -> None:
     story.call(0, 1, AppendEntriesArgs(2, 1, 1, entries[1:], 1), AppendEntriesReply(2, True), lost="reply dropped")
     for index, command in enumerate("abc", 1):
         story.journal.applied(1, 1, ApplyMsg(CommandValid=True, Command=command, CommandIndex=index))
+    story.later(0.1)
+    story.journal.applied(1, 1, ApplyMsg(CommandValid=True, Command="d", CommandIndex=4))
     cells = [[cell.strip() for cell in line.split("|")[1:]] for line in story.lines(width=370)]
     assert cells == [
         ["Start('b'): index 2, term 2", "", ""],
@@ -148,6 +150,7 @@ def test_what_becomes_of_entries_and_commands(story: Story) -> None:
         ],
         ["", "", "term 3"],
         ["", "applies 1 to 3: ... 'c'", ""],
+        ["", "applies 4: 'd'", ""],
     ]
 
 
