@@ -84,11 +84,13 @@ AT_ONCE = Wakeups()
 
 SECOND = 1_000_000_000  # the clock counts whole nanoseconds: sums of floats would depend on their order
 
-CREEP = 1_000  # one event costs about a microsecond of a real processor, too
+# ns for one event. A lock that is taken or released costs a processor less; a thread that starts, or is switched to,
+# much more: this is what makes a round trip, a start and a hand-over together about as long as on real threads.
+CREEP = 4_000
 # A thread that polls without ever sleeping leaves the clock to creep alone, which would take minutes of real time for
 # the two minutes of a long trial. After this many events without one idle moment the clock's step doubles, and again.
 BUSY_EVENTS = 100_000
-FASTEST_CREEP = 64 * CREEP
+FASTEST_CREEP = 16 * CREEP
 
 LONGEST_STRETCH = 1000  # events until a switch is due even with switch=0: a polling loop must let others run
 
@@ -157,7 +159,6 @@ class SimThread:
         "priority",  # who goes first with schedule="pct"
         "python",  # the threading.Thread it runs, if any
         "refusals",
-        "starter",  # who has started it, until it has been told
         "timer",  # the number of its timer, 0 without one; a timer in the heap under another number is stale
         "waits_for",
         "woken",  # whether the last wait ended because somebody woke it, not because time ran out
@@ -175,7 +176,6 @@ class SimThread:
         self.on_end: list[Any] = []
         self.local_data: MutableMapping[int, LocalData] | None = None
         self.refusals = 0
-        self.starter: SimThread | None = None
         self.timer = 0
         self.waits_for: Waitable | None = None
         self.woken = False
@@ -204,8 +204,8 @@ class Scheduler:
         "_each_event", "_events", "_first_draws", "_getrandbits", "_idle_at", "_late", "_limit", "_lowest",
         "_patience", "_pause", "_random", "_resting", "_root", "_stretches", "_timers_set", "_timers_stale",
         "_until_switch", "_woken_late", "closed", "creep", "current", "describe", "failure", "horizon", "left",
-        "locks", "main",
-        "observer", "os_thread", "over", "ready", "started", "threads", "timers", "trace", "watched"
+        "locks", "main", "observer", "os_thread", "over", "ready", "started", "threads", "timers", "trace",
+        "watched"
     )  # fmt: skip
 
     def __init__(
@@ -314,8 +314,8 @@ class Scheduler:
             gc.collect()
         return due
 
-    def _advance(self) -> None:
-        """Nobody can run: move the clock to the next timer."""
+    def _advance(self) -> SimThread:
+        """Nobody can run: move the clock to the next timer, and choose who runs then."""
         timers = self.timers
         while True:
             if not timers:
@@ -330,9 +330,15 @@ class Scheduler:
         self.creep = CREEP
         self._idle_at = self._events
         self.horizon = deadline + self.left * CREEP
-        self._time_out(thread)
+        thread.timer = 0
+        if thread.waits_for is not None:
+            thread.waits_for.forget(thread)
+            thread.waits_for = None
         if timers and timers[0][0] <= deadline:
+            self.ready.append(thread)
             self._fire()
+            return self._draw()
+        return thread
 
     def _fire(self) -> None:
         """Make every thread ready whose deadline has come."""
@@ -340,17 +346,14 @@ class Scheduler:
         now = self.horizon - self.left * self.creep
         while timers and timers[0][0] <= now:
             _, number, thread = heappop(timers)
-            if thread.timer == number:
-                self._time_out(thread)
-            else:
+            if thread.timer != number:
                 self._timers_stale -= 1
-
-    def _time_out(self, thread: SimThread) -> None:
-        thread.timer = 0
-        if thread.waits_for is not None:
-            thread.waits_for.forget(thread)
-            thread.waits_for = None
-        self.ready.append(thread)
+                continue
+            thread.timer = 0
+            if thread.waits_for is not None:
+                thread.waits_for.forget(thread)
+                thread.waits_for = None
+            self.ready.append(thread)
 
     def _cancel_timer(self, thread: SimThread) -> None:
         thread.timer = 0
@@ -387,7 +390,9 @@ class Scheduler:
 
     def _give_way(self) -> None:
         """A switch is due: another thread goes first, if any can run and, by priority, if it is the highest now."""
-        self._fire()
+        timers = self.timers
+        if timers and timers[0][0] <= self.horizon - self.left * self.creep:
+            self._fire()
         if self._by_priority:
             self._lowest -= 1
             self.current.priority = self._lowest
@@ -409,7 +414,12 @@ class Scheduler:
         me.woken = False
         if timeout is not None:
             self._set_timer(me, timeout + self._late[self._delay_bits(DELAY_BITS)] if self._late else timeout)
-        self._switch(self._next(), me)
+        other = self._next()
+        if other is not me:  # as in `_switch`: this is where most switches are
+            self.current = other
+            (other.greenlet or self._fresh_greenlet()).switch(self)
+            if self.over:
+                self._refuse(blocking=True)
         return me.woken
 
     def _set_timer(self, thread: SimThread, duration: int) -> None:
@@ -448,9 +458,12 @@ class Scheduler:
         if timers and timers[0][0] <= self.horizon - self.left * self.creep:
             self._fire()
         ready = self.ready
-        while not ready:
-            self._advance()
-        chosen = ready.pop() if len(ready) == 1 else self._draw()
+        if not ready:
+            chosen = self._advance()
+        elif len(ready) == 1:
+            chosen = ready.pop()
+        else:
+            chosen = self._draw()
         if self.trace is not None:
             self.trace.append((self.events(), self.now(), chosen.name, "runs"))
         return chosen
@@ -473,7 +486,7 @@ class Scheduler:
     def _switch(self, other: SimThread, me: SimThread) -> None:
         if other is not me:
             self.current = other
-            self._greenlet_of(other).switch(self)  # and somebody has switched back, after setting `current`
+            (other.greenlet or self._fresh_greenlet()).switch(self)  # and somebody has switched back
             if self.over:
                 self._refuse(blocking=True)
 
@@ -488,14 +501,9 @@ class Scheduler:
         function: Callable[..., object],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        handle: Any = None,
-        *,
-        reports: bool = False,
+        register: Callable[[SimThread], object] | None = None,
     ) -> SimThread:
-        """Make a thread that will call the function; it can run from now on. The handle, if any, is for joining it.
-
-        A function that `reports` calls `has_begun` before it comes to anything else, such as a scheduling point.
-        """
+        """Make a thread that will call the function; it can run from now on, once it is told to `register`."""
         if self.over:
             self._refuse(blocking=True)
         self.started += 1
@@ -503,40 +511,21 @@ class Scheduler:
         if self._by_priority:
             thread.priority = self._random()
         self.threads[thread.number] = thread
-        if handle is not None:
-            handle.begin(thread)
         if self.observer is not None:
             self.observer.started(thread)
-        if reports:
-            me = thread.starter = self.current
-            self.ready.append(me)
-            self._switch(thread, me)
+        if register is not None:
+            register(thread)
+        if self._begun_late:
+            self._set_timer(thread, self._begun_late[self._delay_bits(DELAY_BITS)])
         else:
-            self._let_begin(thread)
+            self.ready.append(thread)
         self.left -= 1
         if self.left <= 0:
             self.point("start", thread.name)
         return thread
 
-    def has_begun(self) -> None:
-        """The current thread is new, and has done what its starter waits for. It goes on when it has woken up."""
-        me = self.current
-        starter, me.starter = me.starter, None
-        if starter is not None and starter in self.ready:
-            self._let_begin(me)
-            self.ready.remove(starter)
-            self._switch(starter, me)
-
-    def _let_begin(self, thread: SimThread) -> None:
-        if self._begun_late:
-            self._set_timer(thread, self._begun_late[self._delay_bits(DELAY_BITS)])
-        else:
-            self.ready.append(thread)
-
-    def _greenlet_of(self, thread: SimThread) -> greenlet:
-        """The greenlet to switch to for the thread to run; it must be told of which world."""
-        if thread.greenlet is not None:
-            return thread.greenlet
+    def _fresh_greenlet(self) -> greenlet:
+        """What to switch to for the current thread to begin; it must be told of which world."""
         while self._resting:
             resting = self._resting.pop()
             if resting:  # it may have been ended (labsim.ending) in the moment of going to rest

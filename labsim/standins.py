@@ -32,7 +32,7 @@ from typing import Any, NoReturn
 
 from labsim.ending import Ended, ends_the_run
 from labsim.primitives import UNORDERED, Ordering, primitives_of
-from labsim.scheduler import SECOND, Scheduler
+from labsim.scheduler import SECOND, Scheduler, SimThread
 from labsim.stacks import LABSIM
 
 __all__ = ["AFRESH", "REFUSED", "REFUSED_PARTS", "THREADS_ONLY", "StandIns", "twin"]
@@ -140,23 +140,17 @@ class StandIns:
         s = self._scheduler
         lock, rlock, local, sentinel_type, handle_type = primitives_of(s)
 
-        # What `reports` is said in Scheduler.start; it is for the module threading alone.
+        def start_new_thread(function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
+            return s.start(function, args, kwargs or {}).number
 
-        def start_new_thread(
-            function: Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /, *, reports: bool = False
-        ) -> int:
-            return s.start(function, args, kwargs or {}, reports=reports).number
-
-        def start_joinable_thread(
-            function: Callable[[], object], handle: Any = None, daemon: bool = True, *, reports: bool = False
-        ) -> Any:
+        def start_joinable_thread(function: Callable[[], object], handle: Any = None, daemon: bool = True) -> Any:
             if handle is None:
                 handle = handle_type()
             elif not isinstance(handle, handle_type):
                 raise TypeError("'handle' must be a _ThreadHandle")
             elif handle.ident:
                 raise RuntimeError("thread already started")
-            s.start(function, (), {}, handle, reports=reports)
+            s.start(function, (), {}, handle.begin)
             return handle
 
         def set_sentinel() -> Any:
@@ -452,10 +446,7 @@ class StandIns:
             return flag
 
         class Started:
-            """A Thread's own Event: set by the new thread, for its starter, just before it turns to its own function.
-
-            Nobody waits for it in vain, as the scheduler lets a new thread come so far before its starter goes on.
-            """
+            """In place of a Thread's Event: it has been set when `start` returns, so that nobody waits for it."""
 
             def __init__(self) -> None:
                 self._flag = False
@@ -468,14 +459,50 @@ class StandIns:
 
             def set(self) -> None:
                 self._flag = True
-                s.has_begun()
 
             def clear(self) -> None:
                 self._flag = False
 
             def wait(self) -> None:
-                while not self._flag:  # a subclass has put something before it
-                    s.preempt("start")
+                assert self._flag
+
+        def start_thread(bootstrap: Any, _: object = (), *, handle: Any = None, daemon: bool = True) -> None:
+            """What `Thread.start` calls. The new thread need not run to put itself on the books: its starter does."""
+            thread = bootstrap.__self__
+
+            def register(simulated: SimThread) -> None:
+                if handle is not None:  # from 3.13 on
+                    handle.begin(simulated)
+                starter, s.current = s.current, simulated
+                thread._set_ident()
+                if is_old:
+                    thread._set_tstate_lock()
+                if threading._HAVE_THREAD_NATIVE_ID:
+                    thread._set_native_id()
+                s.current = starter
+                thread._started.set()
+                threading._active[thread._ident] = thread
+                del threading._limbo[thread]
+
+            s.start(bootstrap, (), {}, register)
+
+        def bootstrap_inner(thread: Any) -> None:
+            """The rest of what is so called in the library."""
+            try:
+                if threading._trace_hook:
+                    threading._sys.settrace(threading._trace_hook)
+                if threading._profile_hook:
+                    threading._sys.setprofile(threading._profile_hook)
+                context = getattr(thread, "_context", None)  # from 3.14 on
+                try:
+                    if context is None:
+                        thread.run()
+                    else:
+                        context.run(thread.run)
+                except:  # noqa: E722
+                    thread._invoke_excepthook(thread)
+            finally:
+                thread._delete()
 
         def is_alive(thread: Any) -> bool:
             """With the scheduling points that it has in later Pythons."""
@@ -489,17 +516,16 @@ class StandIns:
         threading.Event.is_set = is_set
         for cls in (threading.Thread, threading.Condition, threading.Event):
             _number(cls)
-        if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # up to 3.12
+        is_old = hasattr(threading.Thread, "_wait_for_tstate_lock")  # up to 3.12
+        if is_old:
             threading.Thread.is_alive = is_alive
-            # Each thread would take this as it starts and ends, how often depends on the Python.
             threading._shutdown_locks_lock = _thread.allocate_lock()
-        # It need not be the world's, as no scheduling point lies between its acquire and release.
+        # These need not be the world's, as no scheduling point lies between their acquire and release.
         threading._active_limbo_lock = _thread.RLock()
         # Kept for fork and for the end of the process; up to 3.12 each start would look at every thread's lock.
         threading._dangling = threading._shutdown_locks = _Forgetful()
-        for name in ("_start_new_thread", "_start_joinable_thread"):
-            if hasattr(threading, name):
-                setattr(threading, name, functools.partial(getattr(threading, name), reports=True))
+        setattr(threading, "_start_new_thread" if is_old else "_start_joinable_thread", start_thread)
+        threading.Thread._bootstrap_inner = bootstrap_inner
         threading.Thread.__init__ = _with_names(threading.Thread.__init__, Event=Started)
 
     def _touch_queue(self, queue: Any) -> None:
@@ -660,9 +686,10 @@ def _number(cls: Any) -> None:
     numbers = itertools.count(1)
 
     def number(instance: Any) -> int:
-        found: int | None = instance.__dict__.get("_labsim_number")
-        if found is None:
-            found = instance.__dict__["_labsim_number"] = next(numbers)
+        try:
+            found: int = instance._labsim_number
+        except AttributeError:
+            found = instance._labsim_number = next(numbers)
         return found
 
     cls.__hash__ = number
