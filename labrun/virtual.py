@@ -44,7 +44,7 @@ SWITCH: dict[Schedule, float] = {"random": 0.1, "pct": 0.002}  # by priority, fe
 # at least, and the mean of what comes on top. Go's round trips were measured to take 71 to 1,085 us, 141 to 256 in the
 # middle, and sleeps to end late by 50 us to milliseconds. A request and its reply cost one signal each. Starts are as
 # late as it takes for RPCs that are started together to overtake each other as goroutines do.
-WAKEUPS = Wakeups(start=(20_000, 250_000), signal=(20_000, 100_000), timer=(50_000, 500_000))
+WAKEUPS = Wakeups(start=(20_000, 600_000), signal=(20_000, 70_000), timer=(50_000, 500_000))
 ENCODE_NS, DECODE_NS = 40, 12  # of processor time for each byte, measured on long logs
 
 

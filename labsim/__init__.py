@@ -11,7 +11,7 @@ the world those names mean modules that stand on a simulated clock and scheduler
 
 What holds in a world:
 
-- Time passes only while everybody waits, apart from a microsecond or so for each scheduling event. Two minutes of
+- Time passes only while everybody waits, apart from four microseconds for each scheduling event. Two minutes of
   sleeping take no time; computing takes no virtual time.
 - Which thread goes next is drawn from the seed, at every acquire and release of a lock (and so at whatever is built on
   locks: conditions, events, queues, pools), thread start, sleep, and look at a clock or at a thread that has not ended.
