@@ -17,6 +17,7 @@ else's. Where an option of ours was given and no lab test lies in the arguments,
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import os
 import re
@@ -25,6 +26,7 @@ import warnings
 from bdb import BdbQuit
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,9 +250,25 @@ def make_config(request: pytest.FixtureRequest) -> Iterator[Callable[..., Config
     def too_early(*args: Any, **kwargs: Any) -> Config:
         raise RuntimeError("make_config is for the lab test itself: no fixture can use it")
 
-    with exit_refused(lambda: item.running.trial):
+    with exit_refused(lambda: item.running.trial), _collected_once(item.settings.sim):
         yield too_early
-    item.forget()
+        item.forget()
+
+
+@contextmanager
+def _collected_once(sim: bool) -> Iterator[None]:
+    """What a trial in virtual time leaves is large and full of cycles: collect it when nobody holds it any more.
+
+    Python would go through it as its world is left, in vain, and again later.
+    """
+    rests = sim and gc.isenabled()
+    if rests:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if rests:
+            gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
