@@ -120,7 +120,7 @@ class Raft:
         self.currentTerm = 0
         self.votedFor: int | None = None
         self.log = [LogEntry()]
-        self.encodedLog = [encoded(LogEntry())]  # the same entries as they are saved, each encoded just once
+        self.savedLog = SavedLog(self.log)
         self.lastIncludedIndex = 0
 
         # Volatile state on all servers.
@@ -190,7 +190,7 @@ class Raft:
         e.Encode(self.votedFor)
         e.Encode(self.lastIncludedIndex)
         e.Encode(len(self.log))
-        w.write(b"".join(self.encodedLog))
+        w.write(self.savedLog.data)
         if snapshot is None:
             self.persister.SaveRaftState(w.getvalue())
         else:
@@ -207,7 +207,7 @@ class Raft:
             self.votedFor = d.Decode(int | None)
             self.lastIncludedIndex = d.Decode(int)
             self.log = [d.Decode(LogEntry) for _ in range(d.Decode(int))]
-            self.encodedLog = [encoded(entry) for entry in self.log]
+            self.savedLog = SavedLog(self.log)
             self.commitIndex = self.lastApplied = self.lastIncludedIndex
 
     # --- the log, by the index that the paper uses; all need the lock ---
@@ -226,13 +226,13 @@ class Raft:
         """Let the log end with `entries`, from `index` on, in place of what is there."""
         i = index - self.lastIncludedIndex
         self.log[i:] = entries
-        self.encodedLog[i:] = [encoded(entry) for entry in entries]
+        self.savedLog.setFrom(i, entries)
 
     def discardUpTo(self, index: int, term: int) -> None:
         """Let a snapshot stand for the log up to `index`, an entry of `term`; the entries behind it stay."""
         i = index - self.lastIncludedIndex
         self.log[: i + 1] = [LogEntry(term)]
-        self.encodedLog[: i + 1] = [encoded(LogEntry(term))]
+        self.savedLog = SavedLog(self.log)
         self.lastIncludedIndex = index
 
     # --- elections (section 5.2) ---
@@ -499,7 +499,21 @@ class Raft:
         return thread
 
 
-def encoded(entry: LogEntry) -> bytes:
-    w = io.BytesIO()
-    labgob.NewEncoder(w).Encode(entry)
-    return w.getvalue()
+class SavedLog:
+    """The log as it is saved: each entry is encoded just once, and saving all of them is copying bytes."""
+
+    def __init__(self, log: list[LogEntry]) -> None:
+        self.data = bytearray()
+        self.begins: list[int] = []  # where each entry begins
+        self.setFrom(0, log)
+
+    def setFrom(self, i: int, entries: list[LogEntry]) -> None:
+        """Let it end with `entries`, from the one at `i` on."""
+        if i < len(self.begins):
+            del self.data[self.begins[i] :]
+            del self.begins[i:]
+        for entry in entries:
+            self.begins.append(len(self.data))
+            w = io.BytesIO()
+            labgob.NewEncoder(w).Encode(entry)
+            self.data += w.getvalue()

@@ -125,7 +125,7 @@ RACY = {
             if self.role is not Role.LEADER:
                 return -1, self.currentTerm, False
             term, index = self.currentTerm, self.lastIndex() + 1
-            self.encodedLog.append(encoded(LogEntry(term, command)))
+            self.savedLog.setFrom(len(self.log), [LogEntry(term, command)])
         self.log.append(LogEntry(term, command))  # racy
         return index, term, True
 """,
