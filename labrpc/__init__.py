@@ -519,8 +519,10 @@ class _Gate:
         return self._lock.acquire(timeout=ms / 1000)
 
     def open(self) -> None:
-        with contextlib.suppress(RuntimeError):  # open already: the answer and the end of the network came together
+        try:
             self._lock.release()
+        except RuntimeError:
+            return  # open already: the answer and the end of the network came together
 
 
 _Task = tuple[Server, Request, _Gate]
