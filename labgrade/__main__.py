@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory", type=_at_least_one, metavar="MB", help=f"for one process ({DEFAULTS.memory})")
     add("--rule", choices=get_args(scoring.Rule), help=f"points only if all trials pass, or by share ({DEFAULTS.rule})")
     add("--points", action="append", type=_points, metavar="TEST=P", help=f"({scoring.POINTS:g} a test)")
+    add("--paper", choices=get_args(policy.Paper), help=f"what the paper forbids ({DEFAULTS.paper})")
     add("--give-up", type=int, metavar="K", help=f"after K costly failures of a test ({DEFAULTS.give_up}; 0: never)")
     add("--late", action="append", default=[], metavar="NAME", help="this one came late; may be given again")
 
@@ -190,8 +191,8 @@ def _gallery(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up", "confirm", "sandbox", "tests")
-    given: dict[str, Any] = {name: getattr(options, name) for name in names}
+    names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up", "confirm", "sandbox", "paper")
+    given: dict[str, Any] = {name: getattr(options, name) for name in (*names, "tests")}
     given["points"] = dict(options.points) if options.points else None
     grading = policy.read(options.policy, **given)
     if options.seed is None and grading.seed == DEFAULTS.seed:

@@ -16,9 +16,10 @@ numbers; there may be more. Rate is the least share of trials in which the first
 messages, in virtual time. A bug that the lab's own checks do not see has `Caught by: nothing`, and the docstring says
 why. Files whose names begin with `_` are what several bugs have in common.
 
-`bugs` reads them, and `prove` runs them and shows how often each test fails: the proof that the harness catches what it
-should, and what it does not. A bug is reported as missed when so few failures are improbable (less than one in a
-hundred) for the number of trials that were run.
+`bugs` reads them, and `prove` runs them and shows how often each test fails by the lab's own checks, and beside it in
+how many trials of all tests a rule of the paper was broken (labwatch.paper), and which: the proof that the harness
+catches what it should, and what it does not. A bug is reported as missed when so few failures are improbable (less than
+one in a hundred) for the number of trials that were run.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ import ast
 import math
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labgrade.batch import Batch
+from labgrade.block import Graded
 from labgrade.intake import Submission
 from labgrade.places import GALLERY
 from labgrade.policy import Grading
@@ -115,21 +118,28 @@ def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], 
             if run(batch):
                 return 130
             batch.close()
+            found = [_records(bug, graded) for bug, graded in zip(of_part, batch.graded, strict=True)]
         tests = batch.tests
         width = max(len(bug.name) for bug in of_part)
         print(f"\n{part}: of {grading.trials} trials, {grading.mode}, how many % failed, by test")
         for number, test in enumerate(tests, 1):
             print(f"  {number:2}  {test}")
-        print(" " * width + "".join(f"{number:>5}" for number in range(1, len(tests) + 1)))
-        for bug, graded in zip(of_part, batch.graded, strict=True):
-            if graded.trouble:
-                raise GalleryError(f"{bug.path}: {graded.trouble}")
-            records = [known.record for known in graded.records()["trials"].values()]
+        print(" " * width + "".join(f"{number:>5}" for number in range(1, len(tests) + 1)) + "  paper")
+        for bug, records in zip(of_part, found, strict=True):
             rates = "".join(f"{_share(records, test):5.0%}" for test in tests)
-            print(bug.name.ljust(width) + rates + _verdict(bug, records))
+            paper, places = _paper(records)
+            print(f"{bug.name.ljust(width)}{rates}{paper:7.0%}{_verdict(bug, records)}{places}")
             missed += _is_missed(bug, records)
     print(f"\n{missed} bugs were caught less often than they should be" if missed else "\nall as the gallery says")
     return 1 if missed else 0
+
+
+def _records(bug: Bug, graded: Graded) -> list[Record]:
+    """What was recorded of a bug's trials. Raises GalleryError if nothing was."""
+    records = [known.record for known in graded.records()["trials"].values()]
+    if graded.trouble or not records:
+        raise GalleryError(f"{bug.path}: {graded.trouble or 'none of its trials has a record'}")
+    return records
 
 
 def _of_test(records: Sequence[Record], test: str) -> list[Record]:
@@ -149,6 +159,13 @@ def _is_missed(bug: Bug, records: Sequence[Record]) -> bool:
     trials = len(of_test)
     as_few = sum(math.comb(trials, k) * bug.rate**k * (1 - bug.rate) ** (trials - k) for k in range(caught + 1))
     return bool(bug.caught_by) and as_few < IMPROBABLE
+
+
+def _paper(records: Sequence[Record]) -> tuple[float, str]:
+    """The share of trials in which a rule of the paper was broken, and the rule's place there, of the most frequent."""
+    broken = [message for record in records for message in record.broken[:1]]
+    places = Counter(message.rpartition("(")[2].removesuffix(")") for message in broken)
+    return len(broken) / len(records), f" | {places.most_common(1)[0][0]}" if broken else ""
 
 
 def _verdict(bug: Bug, records: Sequence[Record]) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "first_failure",
     "grade",
     "in_full",
+    "paper_of",
     "story",
 ]
 
@@ -58,6 +59,7 @@ class Failure:
     message: str
     seeds: list[int]
     repeat: str
+    causes: list[str] = field(default_factory=list)  # what is likely to be wrong, in one of them
     log: str = ""  # of one of them, relative to the submission's folder
 
 
@@ -73,6 +75,8 @@ class TestGrade:
     failures: list[Failure]
     warnings: dict[str, int]  # of trials that passed, and in how many of them
     loads: int  # isolated trials that were run again, as the machine was too busy
+    broken: int = 0  # trials in which a rule of the paper was broken
+    unchecked: list[str] = field(default_factory=list)  # rules that could not be judged, and why
 
     __test__ = False  # it is none of pytest's
 
@@ -120,7 +124,7 @@ def grade(batch: Batch, graded: Graded) -> Grade:
         lab=first.lab if first else "",
         notes=list(s.notes),
         reason=graded.trouble,
-        look=[*(mark for t in tests for mark in _marks(t)), *_warned(tests)],
+        look=[*(mark for t in tests for mark in _marks(t)), *_warned(tests), *_unchecked(tests)],
         tests=tests,
     )
 
@@ -151,6 +155,23 @@ def _warned(tests: list[TestGrade]) -> list[str]:
     return lines if rest <= 0 else [*lines[:WARNINGS], f"and {rest} other kinds of warnings"]
 
 
+def _unchecked(tests: list[TestGrade]) -> list[str]:
+    """What was not judged by the paper's rules, each once."""
+    unchecked: dict[str, list[str]] = {}
+    for t in tests:
+        for what in t.unchecked if t.passed else ():
+            unchecked.setdefault(what, []).append(t.test)
+    return [f"{', '.join(where)}: {what} (the paper's rules)" for what, where in unchecked.items()]
+
+
+def paper_of(tests: Sequence[TestGrade]) -> str:
+    """What the paper's rules say of a submission, in a word or two."""
+    broken = sum(t.broken for t in tests)
+    if broken:
+        return f"{broken} broken"
+    return "unchecked" if any(t.unchecked for t in tests) else "ok"
+
+
 def _of_test(batch: Batch, graded: Graded, known: dict[Stage, dict[Key, Known]], test: str) -> TestGrade:
     g = batch.grading
     if graded.trouble:
@@ -179,6 +200,8 @@ def _of_test(batch: Batch, graded: Graded, known: dict[Stage, dict[Key, Known]],
         failures,
         _counted([r.warnings for r in (*records, *confirmed) if r.passed]),
         graded.loads[test],
+        sum(bool(r.broken) for r in records),
+        list(dict.fromkeys(what for r in records for what in r.unchecked)),
     )
 
 
@@ -201,7 +224,8 @@ def _failures(stage: Stage, known: Sequence[Known]) -> Iterable[Failure]:
     for kind in grouped(k.record for k in known):
         first: Record = next((r for r in kind if r.log), kind[0])
         log = f"runs/{runs[first.trial]}/box/report/{first.log}" if first.log else ""
-        yield Failure(stage, first.cause, first.message, sorted(r.seed for r in kind), first.repeat, log)
+        seeds, causes = sorted(r.seed for r in kind), next((list(r.causes) for r in kind if r.causes), [])
+        yield Failure(stage, first.cause, first.message, seeds, first.repeat, causes, log)
 
 
 # -- in words --------------------------------------------------------------------------------------------------------
@@ -215,6 +239,7 @@ def story(t: TestGrade, rule: str) -> list[str]:
     for failure in t.failures:
         where = "isolated: " if failure.stage == "isolated" else ""
         lines += ["", f"{where}{failure.message}"]
+        lines += [f"    likely cause: {cause}" for cause in failure.causes]
         if failure.seeds:
             lines.append(f"    with seeds {shown_seeds(failure.seeds)}")
         if failure.repeat:
@@ -227,9 +252,10 @@ def story(t: TestGrade, rule: str) -> list[str]:
 class ClosingTable:
     """A line a submission, with what most of its failures say; then what a human should look at."""
 
-    def __init__(self, confirm: int, tests: Sequence[str]) -> None:
+    def __init__(self, confirm: int, tests: Sequence[str], *, paper: bool = False) -> None:
         self._confirm = confirm
-        self._rows = [["submission", "score", *(test.removeprefix("Test") for test in tests)]]
+        self._paper = ["paper"] * paper
+        self._rows = [["submission", "score", *(test.removeprefix("Test") for test in tests), *self._paper]]
         self._failures = [""]
         self._look: list[str] = []
         self._loads = 0
@@ -239,7 +265,8 @@ class ClosingTable:
             f"{t.passed}/{t.trials}" + (f"+{t.isolated_passed}/{t.isolated_trials}" if t.isolated_trials else "")
             for t in g.tests
         ]
-        self._rows.append([g.name, f"{g.score:g}/{g.max_score:g}", *counts])
+        said = [paper_of(g.tests) if not g.reason else "-" for _ in self._paper]
+        self._rows.append([g.name, f"{g.score:g}/{g.max_score:g}", *counts, *said])
         self._failures.append(first_failure(g)[:MESSAGE])
         self._look += [f"  {g.name}: {what}" for what in g.look]
         self._loads += sum(t.loads for t in g.tests)

@@ -9,6 +9,7 @@
     points = {TestReElection2A = 20}      # of a test; 10 for all others
     warning_cost = 0.1                    # the share of a test's points that a warning in it costs, 0 to 1
     late_penalty = 0.2                    # the share of the points that a late submission loses, 0 to 1
+    paper = "fail"                        # what the paper forbids: "off", "warn" (it is listed) or "fail"
     not_run = "leave out"                 # what there was no time for: what was run is what counts; or "fail"
     give_up = 3                           # costly failures of a test in a row, until its other trials fail unrun
     timeout = 60                          # s for one trial: real, or in virtual time the processor's
@@ -36,9 +37,10 @@ import msgspec
 from labgrade.sandbox import Kind
 from labrun.scoring import POINTS, NotRun, Rule, Scoring
 
-__all__ = ["Grading", "GradingError", "Mode", "in_words", "read"]
+__all__ = ["Grading", "GradingError", "Mode", "Paper", "in_words", "read"]
 
 Mode = Literal["real", "sim", "race"]
+Paper = Literal["off", "warn", "fail"]
 
 TIMEOUTS: dict[Mode, float] = {"real": 120.0, "sim": 30.0, "race": 120.0}
 """s for one trial: the lab's own limit; in virtual time the processor's, several times what the longest test takes."""
@@ -68,6 +70,7 @@ class Grading:
     points: dict[str, float] = field(default_factory=dict)  # of a test; POINTS for the others
     warning_cost: float = 0.0  # the share of a test's points that it loses if a trial passed with a warning; 0 to 1
     late_penalty: float = 0.0  # the share of its points that a late submission loses; 0 to 1
+    paper: Paper = "warn"  # a broken rule of the paper, where trials are not isolated, is listed or a failure
     not_run: NotRun = "leave out"  # what trials are that there was no time for (labgrade.autograder)
     tests: list[str] = field(default_factory=list)  # lab tests of the course's own: files, absolute
     assignment: str = ""  # its name in the gradebook of Canvas
@@ -88,7 +91,8 @@ class Grading:
 
     def marks(self) -> dict[str, Any]:
         """What its records depend on. All else may change when a grading goes on: more trials, another part."""
-        return {name: getattr(self, name) for name in ("seed", "mode", "limit", "memory", "give_up", "trusted")}
+        names = ("seed", "mode", "limit", "memory", "give_up", "paper", "trusted")
+        return {name: getattr(self, name) for name in names}
 
 
 OF_FILE = [f.name for f in fields(Grading) if f.name not in ("trusted", "memory_in_all")]
@@ -175,7 +179,11 @@ def in_words(g: Grading, tests: Sequence[str]) -> str:
         )
     if g.warning_cost:
         what = "a warning of labgob's, or a thread that outlives Kill"
+        if g.paper == "warn":
+            what = f"what the Raft paper forbids, {what}"
         said.append(f"One that passes with a warning ({what}) loses {g.warning_cost:.0%} of its points")
+    if g.paper == "fail":
+        said.append("What the Raft paper forbids, as the messages show (`--paper`), fails a trial")
     if g.late_penalty:
         said.append(f"What is handed in late loses {g.late_penalty:.0%} of its points")
     seconds = "real time" if g.mode == "real" else "processor time"

@@ -70,7 +70,7 @@ class Processes:
         """Say what a run is. Raises OSError."""
         g = self.grading
         mode: Mode = "isolated" if stage == "isolated" else "real" if g.mode == "real" else "virtual"
-        plan = Plan(stage, mode, g.seed, copy, lab_version(), submission.digest, list(todo))
+        plan = Plan(stage, mode, g.seed, copy, lab_version(), submission.digest, list(todo), g.paper == "warn")
         run.prepare(plan, Task(list(todo), g.memory, g.trusted, players))
 
     def start(self, stage: Stage, copy: Path, submission: Submission, run: Run, todo: Sequence[Key]) -> Started:
@@ -92,6 +92,7 @@ class Processes:
             *pytest_arguments(g, max(key.trial for key in todo) + 1),
             *(["-p", "labgrade.judging"] if judge else []),
             *("-p", "labgrade.guard", f"--grading={run.box}", f"--report={run.box / 'report'}"),
+            *(["--paper"] if g.paper != "off" and not judge else []),
             *(f"--raft={submission.solution}", *how, f"--timeout={0 if virtual else g.limit}"),
         ]
         return Started(

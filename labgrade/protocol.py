@@ -77,6 +77,7 @@ class Plan:
     lab: str  # the lab's version, and a digest of the submission: for the records
     solution: str
     todo: list[Key] = field(default_factory=list)
+    forgives: bool = False  # a broken rule of the paper is no failure
 
 
 class Run:
@@ -180,6 +181,9 @@ class Run:
 
 def _received(record: Record, plan: Plan, grader: bool) -> Record:
     """A record as it enters: whoever wrote it may have been the submission."""
+    if plan.forgives and record.cause == "paper":  # so the lab's own checks have passed
+        told = tuple(f"the paper forbids this: {message}" for message in record.broken)
+        record = record.changed(outcome="passed", log=None, causes=(), warnings=(*record.warnings, *told))
     failed = not record.passed
     return record.changed(
         nodeid=shown(record.nodeid, 300),
@@ -191,6 +195,9 @@ def _received(record: Record, plan: Plan, grader: bool) -> Record:
         repeat=shown(record.repeat),
         lines=tuple(shown(line) for line in record.lines[:LINES]),
         warnings=tuple(shown(warning) for warning in record.warnings[:LINES]),
+        broken=tuple(shown(message) for message in record.broken[:LINES]),
+        unchecked=tuple(shown(what) for what in record.unchecked[:LINES]),
+        causes=tuple(shown(cause) for cause in record.causes[:LINES]) if failed else (),
         log=record.log if record.log and LOG.fullmatch(record.log) else None,
         lab=plan.lab,
         solution=plan.solution,

@@ -28,7 +28,7 @@ from labgrade import gradebooks, pages
 from labgrade.batch import Batch, disk, written
 from labgrade.block import Graded
 from labgrade.gradebooks import Sink
-from labgrade.grades import ClosingTable, Grade, first_failure, grade, in_full
+from labgrade.grades import ClosingTable, Grade, first_failure, grade, in_full, paper_of
 from labgrade.protocol import opened
 from labgrade.sheets import sheet
 from labrun.text import shown
@@ -40,7 +40,7 @@ LOG = 200_000  # bytes of a log that are kept
 
 def publish(batch: Batch) -> ClosingTable:
     """All files of a grading, as the module says. Raises GradingError if the disk does not take them."""
-    closing = ClosingTable(batch.grading.confirm, batch.tests)
+    closing = ClosingTable(batch.grading.confirm, batch.tests, paper=batch.grading.paper != "off")
     with disk(batch.out), contextlib.ExitStack() as files:
         sinks = [
             files.enter_context(_json(batch)),
@@ -117,6 +117,7 @@ def _spreadsheet(batch: Batch) -> Iterator[Sink]:
     for test in batch.tests:
         columns += [f"{test} passed", f"{test} trials"]
         columns += [f"{test} isolated passed", f"{test} isolated trials"] * isolated
+    columns += ["paper"] * (batch.grading.paper != "off")
     with sheet(batch.out / "grades.csv", [*columns, "look at", "first failure"], bom=True) as write:
 
         def add(g: Grade) -> None:
@@ -124,6 +125,7 @@ def _spreadsheet(batch: Batch) -> Iterator[Sink]:
             for t in g.tests:
                 counts += [t.passed, t.trials, *([t.isolated_passed, t.isolated_trials] if isolated else [])]
             who = [g.name, g.student, g.id, "late" if g.late else "", g.score, g.max_score]
-            write([*who, *counts, "; ".join(g.look), first_failure(g)])
+            said = [paper_of(g.tests)] * (batch.grading.paper != "off")
+            write([*who, *counts, *said, "; ".join(g.look), first_failure(g)])
 
         yield add

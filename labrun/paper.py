@@ -67,6 +67,10 @@ class Watch:
         """A number for what the cluster is in, as far as it shows: see Monitor.state."""
         return self._monitor.state()
 
+    @property
+    def unchecked(self) -> list[str]:
+        return self._monitor.unchecked
+
     def lines(self) -> list[str]:
         """What is to be said besides: each broken rule, hints, and what was not judged and why."""
         said = [f"broken: {broken.message} (at {broken.time:.3f} s)" for broken in self.broken]

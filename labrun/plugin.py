@@ -477,6 +477,7 @@ class LabItem(Run):
 
     def record(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Record:
         figures = self.running.trial.figures if self.running.trial else None
+        judged = self.rules if excinfo or self.settings.trials == 1 else self.running.watch
         return Record(
             nodeid=report.nodeid,
             test=self.node.test,
@@ -487,6 +488,8 @@ class LabItem(Run):
             cause=cause_of(excinfo.value) if excinfo else "",
             message=message_of(excinfo.value) if excinfo else "",
             causes=self.causes() if excinfo else (),
+            broken=tuple(shown(broken.message) for broken in judged.broken) if judged else (),
+            unchecked=tuple(map(shown, judged.unchecked)) if judged else (),
             seconds=figures.seconds if figures else None,
             servers=figures.servers if figures else None,
             rpcs=figures.rpcs if figures else None,
@@ -569,7 +572,9 @@ def pytest_report_from_serializable(data: dict[str, Any]) -> Generator[None, Any
     record = data.pop("lab", None)
     report = yield
     if record is not None:
-        report.lab = Record(**{**record, **{name: tuple(record[name]) for name in ("lines", "warnings")}})
+        report.lab = Record(
+            **{**record, **{name: tuple(value) for name, value in record.items() if isinstance(value, list)}}
+        )
     return report
 
 

@@ -93,6 +93,10 @@ class Record:
     costly: bool = False  # it took a lot of the machine's time to fail
     repeat: str = ""  # the command that runs this trial again
     lines: tuple[str, ...] = ()  # what the lab printed
+    broken: tuple[
+        str, ...
+    ] = ()  # rules of the paper, where these were judged: with --paper, of single trials, of failures
+    unchecked: tuple[str, ...] = ()  # rules that could not be judged then, and why
     causes: tuple[str, ...] = ()  # of a failure: what is likely to be wrong (labwatch.causes)
     warnings: tuple[str, ...] = ()  # that make a pass suspicious: labgob's complaints, threads that outlive Kill
     story: str = ""  # what a hunt has found, as a file of a lab test
