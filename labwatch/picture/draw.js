@@ -155,6 +155,7 @@ class Painter {
     c.rect(layout.gutter, 0, layout.width - layout.gutter, layout.height);
     c.clip();
     this.taken = []; // boxes of text among the lanes
+    this.words = []; // what is still to be written there
     this.drawGround();
     this.drawNetwork();
     for (let server = 0; server < this.trial.servers; server++) this.drawLane(server);
@@ -218,23 +219,17 @@ class Painter {
       const right = this.x(end);
       c.fillStyle = theme.hatch;
       c.fillRect(x, top, right - x, layout.lane - 4);
-      this.drawLaneWord("disconnected", x, right, top + 7);
+      this.addLaneWord("disconnected", x, right, top + 7);
     }
     for (const stretch of lane.stretches) if (visible(stretch)) this.drawStretch(stretch, y);
     for (const [, begin, end] of lane.down.filter(visible)) this.drawGap(begin, end, y, top);
   }
 
-  drawLaneWord(word, x, right, y) {
-    const { c, theme, layout } = this;
-    c.font = `10px ${FONT}`;
-    const left = Math.max(x, layout.gutter) + 4;
-    const width = this.textWidth(word);
-    if (Math.min(right, layout.width) - left < width + 6) return;
-    c.fillStyle = theme.lane;
-    c.fillRect(left - 2, y - 6, width + 4, 12);
-    c.fillStyle = theme.muted;
-    c.fillText(word, left, y);
-    this.taken.push([left - 2, y - 6, left + width + 2, y + 6]);
+  // A word at the top of a lane, from x on, if there is room for it up to `right`. Prints come first.
+  addLaneWord(word, x, right, y) {
+    this.c.font = `10px ${FONT}`;
+    const left = Math.max(x, this.layout.gutter) + 4;
+    if (Math.min(right, this.layout.width) - left >= this.textWidth(word) + 6) this.words.push([word, left, y]);
   }
 
   drawGap(begin, end, y, top) {
@@ -252,7 +247,7 @@ class Painter {
     c.strokeStyle = theme.ink;
     cross(c, x, y, 4);
     const brief = right - x < this.textWidth("crashed") + 12;
-    this.drawLaneWord(brief ? "crashed, started again" : "crashed", x + 2, brief ? layout.width : right, top + 7);
+    this.addLaneWord(brief ? "crashed, started again" : "crashed", x + 2, brief ? layout.width : right, top + 7);
   }
 
   drawStretch([server, begin, end, role, term, told], y) {
@@ -463,6 +458,8 @@ class Painter {
   drawLabels() {
     const { chosen } = this;
     this.c.font = `10px ${FONT}`;
+    this.c.fillStyle = this.theme.muted;
+    this.words.forEach((word) => this.putText(...word));
     this.marked().forEach((i) => this.putLabels(i));
     if (chosen.hover !== undefined) this.putLabels(chosen.hover);
     if (this.seen > MOST_LABELS) return;
@@ -517,6 +514,7 @@ class Painter {
           c.fillStyle = theme.ink;
           c.fillText(shown, x + 5, top + 3);
           free = x + 8 + this.textWidth(shown);
+          this.taken.push([x, top - 3, free, top + 9]);
         }
       }
     }
@@ -932,7 +930,7 @@ function stepTicks(view, layout) {
   const ticks = [];
   for (let x = 20; x < layout.width - layout.gutter - 60; x += 110) {
     const time = view.axis.back(view.left + x / view.scale);
-    ticks.push([time, seconds(time, 4)]);
+    ticks.push([time, seconds(Math.max(0, time), 4)]);
   }
   return ticks;
 }
