@@ -61,6 +61,7 @@ class Failure:
     repeat: str
     causes: list[str] = field(default_factory=list)  # what is likely to be wrong, in one of them
     log: str = ""  # of one of them, relative to the submission's folder
+    picture: str = ""  # likewise
 
 
 @dataclass
@@ -223,9 +224,12 @@ def _failures(stage: Stage, known: Sequence[Known]) -> Iterable[Failure]:
     runs = {k.record.trial: k.run for k in known}
     for kind in grouped(k.record for k in known):
         first: Record = next((r for r in kind if r.log), kind[0])
-        log = f"runs/{runs[first.trial]}/box/report/{first.log}" if first.log else ""
+        log, picture = (
+            next((f"runs/{runs[r.trial]}/box/report/{file}" for r in kind if (file := getattr(r, what))), "")
+            for what in ("log", "picture")
+        )
         seeds, causes = sorted(r.seed for r in kind), next((list(r.causes) for r in kind if r.causes), [])
-        yield Failure(stage, first.cause, first.message, seeds, first.repeat, causes, log)
+        yield Failure(stage, first.cause, first.message, seeds, first.repeat, causes, log, picture)
 
 
 # -- in words --------------------------------------------------------------------------------------------------------
@@ -320,6 +324,8 @@ def explain(out: Path, name: str, test: str = "") -> list[str]:
             lines += ["", f"----- {failure.log}", log]
         else:
             lines.append(f"  log: {out / name / failure.log}")
+        if failure.picture:
+            lines.append(f"  picture: {out / name / failure.picture}")
     return lines
 
 

@@ -39,8 +39,9 @@ Stage = Literal["trials", "isolated"]
 
 AT_ONCE = 16_000_000  # bytes of records that are read at once; a line that is longer is none
 LOG = re.compile(r"logs/[\w.-]{1,200}\.log")
-KEPT = re.compile(rf"plan\.json|ended\.jsonl|box/report/({re.escape(RECORDS)}|{LOG.pattern})")
-MOST_LOGS = 200  # of one run
+PICTURE = re.compile(r"pictures/[\w.-]{1,200}\.html")
+KEPT = re.compile(rf"plan\.json|ended\.jsonl|box/report/({re.escape(RECORDS)}|{LOG.pattern}|{PICTURE.pattern})")
+MOST_LOGS = 200  # of one run, and as many pictures
 LINES = 20  # of what the lab printed in a trial
 
 
@@ -141,10 +142,12 @@ class Run:
         """What is to be kept of it, for `unpack` on another machine."""
         found: dict[str, bytes] = {}
         names = ["plan.json", "ended.jsonl", f"box/report/{RECORDS}"]
-        with contextlib.suppress(OSError):
-            names += [
-                f"box/report/logs/{name}" for name in sorted(os.listdir(self.box / "report" / "logs"))[:MOST_LOGS]
-            ]
+        for folder in ("logs", "pictures"):
+            with contextlib.suppress(OSError):
+                there = filter(
+                    KEPT.fullmatch, (f"box/report/{folder}/{n}" for n in os.listdir(self.box / "report" / folder))
+                )
+                names += sorted(there)[:MOST_LOGS]
         for name in filter(KEPT.fullmatch, names):
             with contextlib.suppress(OSError), opened(self.folder, name) as file:
                 found[name] = file.read(AT_ONCE)
@@ -199,6 +202,8 @@ def _received(record: Record, plan: Plan, grader: bool) -> Record:
         unchecked=tuple(shown(what) for what in record.unchecked[:LINES]),
         causes=tuple(shown(cause) for cause in record.causes[:LINES]) if failed else (),
         log=record.log if record.log and LOG.fullmatch(record.log) else None,
+        journal=None,
+        picture=record.picture if record.picture and PICTURE.fullmatch(record.picture) else None,
         lab=plan.lab,
         solution=plan.solution,
     )

@@ -11,7 +11,8 @@
 - `index.html`, and `anonymous/` without names (labgrade.pages);
 - `NAME/results.json`: one submission's results as Gradescope's autograder wants them (labgrade.gradebooks);
 - `NAME/feedback.html`, `NAME/feedback.txt`: what to give to its student;
-- `NAME/logs/`: of each kind of failure, the log of one trial.
+- `NAME/logs/`, `NAME/pictures/`: of each kind of failure, the log of one trial, and the picture of one
+  (labwatch.picture). What a submission's process has made is taken for data: no page of its own comes through.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from labgrade.grades import ClosingTable, Grade, first_failure, grade, in_full, 
 from labgrade.protocol import opened
 from labgrade.sheets import sheet
 from labrun.text import shown
+from labwatch.picture import MOST_PAGE, ours, write
 
 __all__ = ["publish"]
 
@@ -61,6 +63,7 @@ def _one(batch: Batch, graded: Graded) -> Grade:
     try:
         g = grade(batch, graded)
         _keep_logs(graded.folder, g)
+        _keep_pictures(graded.folder, g)
     except OSError:
         raise
     except Exception as e:
@@ -89,6 +92,23 @@ def _keep_logs(folder: Path, g: Grade) -> None:
         copy = logs / f"{prefix}{failure.log.rpartition('/')[2]}"
         copy.write_bytes(text)
         failure.log = str(copy.relative_to(folder))
+
+
+def _keep_pictures(folder: Path, g: Grade) -> None:
+    """Copy a picture of each kind of failure: its data, in a page of ours."""
+    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    for test in g.tests:
+        for failure in (f for f in test.failures if f.picture):
+            try:
+                with opened(folder, failure.picture) as file:
+                    page = ours(file.read(MOST_PAGE).decode(errors="replace"), f"{g.name}, {test.test}")
+            except (OSError, ValueError):
+                failure.picture = ""
+                continue
+            prefix = "isolated-" if failure.stage == "isolated" else ""
+            copy = folder / "pictures" / f"{prefix}{failure.picture.rpartition('/')[2]}"
+            write(copy, page)
+            failure.picture = str(copy.relative_to(folder))
 
 
 @contextlib.contextmanager

@@ -5,10 +5,10 @@ allows these two, by their hashes, and nothing more. What comes from a submissio
 `text`. The class's page is readable without its script, which sorts and searches.
 
 `NAME/feedback.html` is for the student: points, what failed and how often, the message, likely causes, how to repeat
-it, and the log of one such trial with its story. `index.html` is for staff: the suspicious passes first, then how
-scores are distributed, how each test went, which kinds of failure there are and who has them, and everybody, with
-links. `anonymous/` has both without names: who they are is a number, drawn by the digests of the submissions; what
-names them in messages and commands is replaced, and there are no logs.
+it, the log of one such trial with its story, and a link to a picture of one. `index.html` is for staff: the
+suspicious passes first, then how scores are distributed, how each test went, which kinds of failure there are and who
+has them, and everybody, with links. `anonymous/` has both without names: who they are is a number, drawn by the
+digests of the submissions; what names them in messages and commands is replaced, and there are no logs.
 
 A class is added a submission at a time, and its rows wait in a file, so that memory does not grow with them.
 """
@@ -140,6 +140,8 @@ def _failure(f: Failure, t: TestGrade, grading: Grading, folder: Path | None) ->
         with contextlib.suppress(OSError):
             log = cut((folder / f.log).read_text(errors="replace"), LOG)
             parts.append(f"<details><summary>What happened in one of them</summary><pre>{text(log)}</pre></details>")
+    if f.picture and folder:
+        parts.append(f'<p><a href="{text(quote(f.picture))}">The picture of one of them</a></p>')
     return f'<div class="failure">{"".join(parts)}</div>'
 
 
@@ -166,7 +168,10 @@ class Veil:
         tests = [
             replace(
                 t,
-                failures=[replace(f, message=veiled(f.message), repeat=veiled(f.repeat), log="") for f in t.failures],
+                failures=[
+                    replace(f, message=veiled(f.message), repeat=veiled(f.repeat), log="", picture="")
+                    for f in t.failures
+                ],
                 warnings={veiled(warning): count for warning, count in t.warnings.items()},
             )
             for t in g.tests

@@ -12,6 +12,8 @@ What it promises:
   as text: it can neither end the script element nor become markup.
 - At most 60 KB plus the trial, which has at most MOST_DATA characters: of a longer one the last part is drawn, and the
   page says from where on.
+- `ours` makes a page anew from what somebody else's holds, so that a grader need not trust what a submission's process
+  has left.
 - It opens where the trial failed, with the last two elections in view, or with all of it if it did not fail.
 
 `data` says what is known of roles and terms, and from what. The page itself is picture.html, picture.css, loader.js
@@ -24,6 +26,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -35,12 +38,15 @@ import msgspec
 
 from labwatch.picture.data import Message, Trial
 
-__all__ = ["MOST_DATA", "page", "write"]
+__all__ = ["MOST_DATA", "MOST_PAGE", "ours", "page", "write"]
 
 SCRIPTS = ("model.js", "draw.js", "panel.js", "picture.js")
 ELSE = "base-uri 'none'; form-action 'none'"  # what default-src does not stand for
 MODES = {"real": "real threads", "virtual": "virtual time", "isolated": "isolated processes"}
 MOST_DATA = 1_900_000  # characters of compressed data
+MOST_PAGE = 2_000_000  # of a page
+MOST_TRIAL = 50_000_000  # bytes of data, unpacked
+DATA = re.compile('<script id="data"[^>]*>([A-Za-z0-9+/=]*)</script>')
 
 
 def page(lines: Iterable[str]) -> str:
@@ -53,6 +59,24 @@ def page(lines: Iterable[str]) -> str:
         if len(data) <= MOST_DATA or left_out == len(events):
             return _filled(trial.head.test, data)
         left_out = (left_out + len(events) + 1) // 2
+
+
+def ours(page: str, title: str) -> str:
+    """The page that somebody else has made, a submission's process, say, as one of ours: only its data is taken.
+
+    Raises ValueError if there is none in it, or more than a browser should be asked to hold.
+    """
+    found = DATA.search(page)
+    if found is None:
+        raise ValueError("this is no picture")
+    try:
+        inflate = zlib.decompressobj()
+        inflate.decompress(base64.b64decode(found[1]), MOST_TRIAL)
+    except zlib.error as e:
+        raise ValueError(f"the data of this picture cannot be read: {e}") from None
+    if not inflate.eof:
+        raise ValueError("the data of this picture are too much, or not whole")
+    return _filled(title, found[1])
 
 
 def write(path: Path, page: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from labwatch.journal import Said, Took
-from labwatch.picture import MOST_DATA, page
+from labwatch.picture import MOST_DATA, ours, page
 from labwatch.picture.data import Trial
 from watched import BROKEN, REPOSITORY, Watched, watched
 
@@ -463,3 +463,23 @@ def test_a_broken_raft_and_its_broken_rule_are_in_the_page_with_the_messages_tha
     assert len({messages["server"][row] for row in rows}) == 2
     assert len({messages["term"][row] for row in rows}) == 1
     assert data["texts"][messages["answer"][rows[1]]] == "granted"
+
+
+# --- somebody else's page ---
+
+
+def test_of_somebody_elses_page_only_the_data_is_taken():
+    story = two_votes()
+    made = page(map(json.dumps, story.lines))
+    hostile = made.replace("<body>", "<body><script>alert(1)</script>").replace("default-src 'none'", "default-src *")
+    assert ours(hostile, "TestManyElections2A") == made
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["", "AAAA", "A", "<b>", base64.b64encode(zlib.compress(b"0" * 60_000_000)).decode()],
+    ids=["nothing", "not compressed", "not base64", "markup", "a bomb"],
+)
+def test_what_holds_no_trial_is_no_picture(data):
+    with pytest.raises(ValueError, match="this picture|no picture|base64|padding|padded"):
+        ours(f'<script id="data">{data}</script>', "x")

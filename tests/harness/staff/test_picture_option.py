@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,20 @@ from labrun.record import from_line
 BROKEN = REPOSITORY / "tests/harness/staff/broken/needs_all_votes.py"
 FAILS = ("-m", "2A", "-k", "Initial or ReElect", "--seed", "1", "--raft", BROKEN)  # the second of the two
 PASSES = ("-m", "2A", "-k", "Initial or ReElect", "--seed", "1")
+
+
+NOBODY_LEADS = """
+class Raft:
+    def GetState(self):
+        return 0, False
+    def Start(self, command):
+        return -1, 0, False
+    def Kill(self):
+        pass
+
+def Make(peers, me, persister, applyCh):
+    return Raft()
+"""
 
 
 @pytest.fixture
@@ -84,3 +99,19 @@ def test_a_picture_that_cannot_be_written_is_told_and_nothing_else_is_lost(lab: 
     result = lab.run(*FAILS, "--sim", "--report", "out")
     result.stdout.fnmatch_lines(["*- no picture -*", "it cannot be written: *"])
     assert len((lab.pytester.path / "out/records.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_a_grading_keeps_a_picture_of_each_kind_of_failure_and_links_to_it(lab: Lab) -> None:
+    raft = lab.solution(NOBODY_LEADS, "alice.py")
+    args = ("grade", raft, "--out", "grades", "-m", "2A", "--sim", "--trials", 2, "--confirm", 0, "--sandbox", "none")
+    lab.pytester.run(sys.executable, "-m", "labgrade", *map(str, args), timeout=100)
+    folder = lab.pytester.path / "grades/alice"
+    names = sorted(path.name for path in (folder / "pictures").iterdir())
+    assert [name.partition("-")[0] for name in names] == [
+        "TestInitialElection2A",
+        "TestManyElections2A",
+        "TestReElection2A",
+    ]
+    feedback = (folder / "feedback.html").read_text()
+    assert all(f'href="pictures/{name}"' in feedback for name in names)
+    assert "Content-Security-Policy" in (folder / "pictures" / names[0]).read_text()
