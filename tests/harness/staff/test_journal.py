@@ -19,7 +19,7 @@ from labrpc import ClientEnd, MakeNetwork, MakeServer, MakeService, Network
 from labwatch import Journal
 from labwatch.journal import SCHEMA, Connect, Sent, as_json
 from raft.api import ApplyMsg
-from raft.config import Config, Trial
+from raft.config import Config, LabFailure, Trial
 from raft.persister import Persister
 from watched import watched
 
@@ -119,7 +119,8 @@ def test_verbs_answers_and_saves(journal: Journal, cfg: Config) -> None:
     cfg.disconnect(1)
     cfg.checkTerms()
     rf.Start("x")
-    rf.Start("nonsense")
+    with pytest.raises(LabFailure, match="Start must return"):
+        rf.Start("nonsense")
     rf.Start([1])
     rf.persister.SaveRaftState(b"four")
     rf.persister.Save(b"five", None)
