@@ -133,7 +133,11 @@ class Server:
         return True
 
     def apply(self, message):
-        self.submit(self.applier, self.applyCh.put, message)
+        self.submit(self.applier, self.deliver, message)
+
+    def deliver(self, message):
+        if not self.dead.is_set():  # while Kill cancels what waits in the pool, its thread may still find the rest
+            self.applyCh.put(message)
 
     def submit(self, pool, function, *args):
         with contextlib.suppress(RuntimeError):  # the pool is shut down
