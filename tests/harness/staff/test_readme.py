@@ -13,6 +13,7 @@ from conftest import REPOSITORY
 from labgrade import policy
 from labgrade.gallery import bugs
 from labrun import scoring, settings, virtual
+from labsim.scheduler import CREEP
 from raft.config import KILL_PATIENCE
 from raft.raft import LogEntry
 
@@ -37,7 +38,8 @@ def test_the_delays_of_virtual_time() -> None:
     assert f"(exponential; {us['start'][1]} and {us['signal'][1]} us in the mean, {us['start'][0]} at least)" in FLAT
     assert us["start"][0] == us["signal"][0]
     assert f"exponential, {us['timer'][1]} us in the mean, {us['timer'][0]} at least" in FLAT
-    assert f"encoding takes {virtual.ENCODE_NS} ns a byte, decoding {virtual.DECODE_NS}" in FLAT
+    assert f"encoding takes {virtual.ENCODE_NS} ns a byte, decoding {virtual.DECODE_NS}, and each lock" in FLAT
+    assert f"or thread started, {CREEP // 1000} us" in FLAT
 
 
 def test_the_defaults_of_grading() -> None:
