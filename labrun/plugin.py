@@ -340,6 +340,7 @@ class Run:
             "cause": record.cause,
             "message": record.message,
             "facts": facts_of(e) if e else "",
+            "causes": record.causes,
             "repeat": record.repeat,
             "broken": [
                 {"rule": broken.rule, "message": broken.message, "t": broken.time, "events": broken.events}

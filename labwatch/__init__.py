@@ -7,6 +7,7 @@
 
     journal.write(path, test="TestFigure82C", seed=7)      # JSON lines (labwatch.journal has the schema)
     monitor.broken, monitor.hints, monitor.unchecked       # labwatch.paper has the rules
+    write(path, page(journal.lines(test=...)))             # labwatch.picture: a page to look at
 
 Nothing here runs code of the solution: messages are read as the bytes that travelled. So a Journal of the ordinary
 process may watch a trial in virtual time, and costs it no time of its own.

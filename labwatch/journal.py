@@ -9,7 +9,7 @@ The file that `write` makes has one JSON object a line. The first is the header:
     {"schema": 1, "events": 1234, "dropped": 0, ...}       dropped: events before those in the file, which are not kept
                                                            the rest is what the caller of `write` says of the trial:
      "test", "seed", "mode": "real", "virtual" or "isolated", "solution", "digest": of its files,
-     "cause", "message": of the failure, "facts": all that it says, "repeat": the command,
+     "cause", "message": of the failure, "facts": all that it says, "causes": likely ones, "repeat": the command,
      "broken": rules of the paper, [{"rule", "message", "t", "events": numbers of the two that do not agree}, ...],
      "races": [{"summary", "owner": "server 0", say, "t", "report"}, ...]
 

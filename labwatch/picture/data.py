@@ -25,6 +25,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from labwatch.names import FIGURE, kind_of, plainly
+
 __all__ = ["Alarm", "Trial"]
 
 Role = Literal["unknown", "follower", "candidate", "leader"]
@@ -34,8 +36,7 @@ LONGEST_TEXT = 300  # characters of a command, a note or a printed line
 LONGEST_LIST = 12  # elements of a list in args or a reply
 NEVER = -1  # in place of a time
 
-METHODS: Final[dict[str, Kind]] = {"requestvote": "vote", "appendentries": "entries", "installsnapshot": "snapshot"}
-VOTE_FIELDS = {"term", "candidateid", "lastlogindex", "lastlogterm"}
+KINDS: Final[dict[str, Kind]] = {"vote": "vote", "append": "entries", "install": "snapshot"}  # by names.kind_of
 
 
 class Rule(msgspec.Struct):
@@ -394,7 +395,7 @@ class Trial:
     # --- messages ---
 
     def _see_sent(self, event: Line, time: int) -> None:
-        kind = METHODS.get(_plainly(event.method.rpartition(".")[2]), "other")
+        kind = KINDS.get(kind_of(event.method), "other")
         args = _cut(event.args)
         term = _number(args, "term")
         if kind == "entries" and not _field(args, "entries"):
@@ -554,15 +555,11 @@ def _us(seconds: float) -> int:
 # --- what messages say ---------------------------------------------------------------------------------------------
 
 
-def _plainly(name: str) -> str:
-    return name.replace("_", "").lower()
-
-
 def _field(message: Any, name: str) -> Any:
     """A field by its name in Figure 2; None if it was not sent, as when it is zero."""
     if type(message) is dict:
         for own, value in message.items():
-            if type(own) is str and _plainly(own) == name:
+            if type(own) is str and plainly(own) == name:
                 return value
     return None
 
@@ -573,7 +570,7 @@ def _number(message: Any, name: str) -> int:
 
 
 def _is_plain_vote(args: Any) -> bool:
-    return type(args) is dict and all(_plainly(str(name)) in VOTE_FIELDS for name in args)
+    return type(args) is dict and all(plainly(str(name)) in FIGURE["vote"] for name in args)
 
 
 def _request_label(kind: Kind, method: str, args: Any, term: int) -> str:

@@ -131,8 +131,8 @@ function underWay(trial, server, time) {
 
 // --- places along the axis -----------------------------------------------------------------------------------------
 
-// A time's place on the axis, and back. `true time`: the place is the time. `equal steps`: one step from each thing that
-// is drawn to the next, straight in between.
+// A time's place on the axis, and back. True time: the place is the time. Equal steps: one step from each thing that is
+// drawn to the next, straight in between.
 function trueTime(trial) {
   const margin = Math.max(1000, (trial.end - trial.begin) * 0.01);
   return { of: (time) => time, back: (place) => place, first: trial.begin - margin, last: trial.end + margin };
@@ -217,7 +217,8 @@ function asText(trial) {
   const lines = [];
   for (let i = 0; i < m.count; i++) {
     const answer = trial.texts[m.answer[i]];
-    const text = `${trial.texts[m.method[i]]} to server ${m.to[i]}: ${trial.texts[m.label[i]]}. ${answer ? `It answers ${answer}. ` : ""}${fateOf(trial, i)}`;
+    const asks = `${trial.texts[m.method[i]]} to server ${m.to[i]}: ${trial.texts[m.label[i]]}.`;
+    const text = [asks, answer && `It answers ${answer}.`, fateOf(trial, i)].filter(Boolean).join(" ");
     lines.push({ n: m.n[i], time: m.sent[i], server: m.server[i], text, what: { message: i } });
   }
   for (let i = 0; i < k.count; i++) {

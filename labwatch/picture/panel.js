@@ -177,14 +177,11 @@ function alarmDetails(trial, i, show) {
     race: "Data race",
     applied: "Applied differently",
   };
-  const m = trial.messages;
   const named = alarm.shows.filter(({ n }, k) => alarm.shows.findIndex((place) => place.n === n) === k);
   const events = named.map((place) => {
     const what = trial.at.get(place.n);
-    const name =
-      what?.message === undefined
-        ? `server ${place.server}`
-        : `${titleOf(trial, what.message)}, ${trial.texts[m.answer[what.message]] || trial.texts[m.label[what.message]]}`;
+    const i = what?.message;
+    const name = i === undefined ? `server ${place.server}` : `${titleOf(trial, i)}, ${saidBy(trial, i)}`;
     return make(
       "li",
       {},
@@ -200,7 +197,7 @@ function alarmDetails(trial, i, show) {
     make("p", {}, `at ${seconds(alarm.time)}`),
     !alarm.detail.startsWith(alarm.text) && make("p", {}, alarm.text),
     alarm.detail && make("pre", {}, alarm.detail),
-    events.length > 0 && make("h3", {}, "what does not agree"),
+    events.length > 0 && make("h3", {}, alarm.kind === "race" ? "where" : "what does not agree"),
     events.length > 0 && make("ul", { class: "plain" }, ...events),
     alarm.kind === "failure" && trial.threads.length > 0 && make("h3", {}, "where the threads were"),
     alarm.kind === "failure" &&
@@ -208,6 +205,9 @@ function alarmDetails(trial, i, show) {
       make("ul", { class: "threads" }, ...trial.threads.map((thread) => make("li", {}, thread))),
   ];
 }
+
+// What a message came to, or else what it asks.
+const saidBy = (trial, i) => trial.texts[trial.messages.answer[i]] || trial.texts[trial.messages.label[i]];
 
 function serverDetails(trial, server, time, show) {
   const now = serverAt(trial, server, time);
