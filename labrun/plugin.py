@@ -40,6 +40,7 @@ from labrun.real import RealTrial, exit_refused
 from labrun.record import COSTLY, Kind, NodeId, Record, cause_of, facts_of, message_of
 from labrun.report import COLUMNS, MOST_JOURNALS, Report, ReportError, cut, marks, write_journal, write_picture
 from labrun.settings import PARTS, Amount, Settings, repeat_command
+from labrun.solution import Solution
 from labrun.terminal import Terminal
 from labrun.text import shown
 from labrun.version import digest_of
@@ -287,7 +288,7 @@ class Run:
     settings: Settings
     # Each has a `journal`, which keeps what happened, and a `watch`, which judges it by the paper's rules.
     running: RealTrial | VirtualTrial | IsolatedRun
-    difference = ""  # between a failing trial and its repetition, of which there should be none
+    no_journal = ""  # why there is none, or no file of it
     no_picture = ""  # why there is none
     seen: Sequence[warnings.WarningMessage] = ()  # while it ran
 
@@ -304,14 +305,24 @@ class Run:
         if journal is None or not (self.settings.picture or (report and not record.passed)):
             return record
         if report and not record.passed:
-            record = write_journal(report, journal, record, about)
+            try:
+                record = write_journal(report, journal, record, about)
+            except Exception as e:
+                self.no_journal = _why_not(e)
         try:
             return write_picture(report or settings.kept_folder(config), journal, record, about, whole=report is None)
-        except OSError as e:
-            self.no_picture = f"it cannot be written: {e}"
-        except Exception as e:  # one trial's picture is no reason to lose the run
-            self.no_picture = f"it could not be made, which is a defect of ours; please report it: {e!r}"
+        except Exception as e:
+            self.no_picture = _why_not(e)
         return record
+
+    def columns(self, config: pytest.Config, about: dict[str, Any]) -> str:
+        """Of the trial's journal, whose header is `about`: what --columns shows."""
+        assert self.running.journal is not None
+        try:
+            width = settings.terminal_width(config)
+            return "\n".join(columns(self.running.journal, width=width, last=MOST_LINES, marks=marks(about)))
+        except Exception as e:
+            return _why_not(e)
 
     def causes(self) -> tuple[str, ...]:
         """What is likely to be wrong with a trial that has failed; nothing without its journal."""
@@ -336,7 +347,7 @@ class Run:
             "seed": record.seed,
             "mode": record.mode,
             "solution": self.settings.solution.what,
-            "digest": digest_of(self.settings.solution.place),
+            "digest": _digest(self.settings.solution),
             "cause": record.cause,
             "message": record.message,
             "facts": facts_of(e) if e else "",
@@ -357,8 +368,8 @@ class Run:
         sections = []
         if self.running.trial:
             sections.append(("the test so far", "\n".join(self.running.trial.events)))
-        if self.difference:
-            sections.append(("no journal", _different(self.difference)))
+        if self.no_journal:
+            sections.append(("no journal", self.no_journal))
         if self.rules and (self.running.watch or self.rules.broken) and self.rules.lines():
             sections.append(("the paper's rules", "\n".join(self.rules.lines())))
         if isinstance(self.running, VirtualTrial) and self.running.races:
@@ -454,7 +465,8 @@ class LabItem(Run):
             elif isinstance(e, BdbQuit) or isinstance(e.__cause__, BdbQuit):
                 pass  # somebody has seen enough
             elif isinstance(self.running, VirtualTrial) and self.running.trial and kind.cause not in COSTLY:
-                self.difference = self.running.repeat_with_journal(e)
+                difference = self.running.repeat_with_journal(e)
+                self.no_journal = _different(difference) if difference else ""
 
     def forget(self) -> None:
         """pytest keeps its items, and with these they would keep every server of the run."""
@@ -521,9 +533,7 @@ def pytest_runtest_makereport(
                 # Whoever reads the journal of a failing trial does it here: run.running.journal, which is None where no
                 # server was made, and where failures of the same kind have been shown already. `about` is its header.
                 if run.settings.columns and run.running.journal is not None:
-                    width, at = settings.terminal_width(item.config), marks(about)
-                    lines = columns(run.running.journal, width=width, last=MOST_LINES, marks=at)
-                    report.sections.insert(0, (COLUMNS, "\n".join(lines)))
+                    report.sections.insert(0, (COLUMNS, run.columns(item.config, about)))
                 if call.excinfo and isinstance(call.excinfo.value, (RaceFound, PaperBroken)):
                     report.longrepr = str(call.excinfo.value)  # no line of the harness says more
                 report.sections[:0] = run.sections()
@@ -540,6 +550,21 @@ def pytest_runtest_makereport(
                 report.sections.append(("repeat with", record.repeat))
             report.lab = record  # type: ignore[attr-defined]
     return report
+
+
+def _digest(solution: Solution) -> str:
+    """Of a solution's files; "" where one cannot be read any more."""
+    try:
+        return digest_of(solution.place)
+    except OSError:
+        return ""
+
+
+def _why_not(e: Exception) -> str:
+    """Why something of a trial cannot be shown, which is no reason to lose the run."""
+    if isinstance(e, OSError):
+        return f"it cannot be written: {e}"
+    return f"it could not be made, which is a defect of ours; please report it: {e!r}"
 
 
 def _different(difference: str) -> str:

@@ -300,3 +300,24 @@ def test_columns_are_coloured_on_a_terminal_alone_and_nobody_sees_them_unasked(l
     assert "\033[1;32mLEADER\033[0m of term 1" in shown
     assert "\033" not in (lab.pytester.path / "out/logs/TestReElection2A-seed1.log").read_text()
     assert "what happened" not in lab.run(*args).stdout.str()
+
+
+def test_a_journal_that_cannot_be_written_is_no_reason_to_lose_the_run(lab: Lab) -> None:
+    lab.pytester.makeconftest(
+        "import labrun.plugin\n"
+        "def full(*args): raise OSError(28, 'No space left on device')\n"
+        "def odd(*args, **kwargs): raise ZeroDivisionError\n"
+        "labrun.plugin.write_journal, labrun.plugin.columns = full, odd\n"
+    )
+    raft = BROKEN / "half_the_votes_are_enough.py"
+    args = ("-m", "2A", "-k", "ReElect", "--raft", raft, "--sim", "--columns", "--report", "out")
+    result = lab.run("-p", "conftest", *args)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*- no journal -*",
+            "it cannot be written: *No space left on device",
+            "*- what happened -*",
+            "it could not be made, which is a defect of ours; please report it: ZeroDivisionError()",
+        ]
+    )
