@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -921,3 +922,43 @@ def test_a_style_breaks_none(style: Path, test: str) -> None:
     run = watched(style, test, seed=1)
     assert (run.failure, run.monitor.broken) == (None, [])
     assert run.monitor.unchecked == ([] if test.endswith("2A") else UNCHECKED.get(style.stem, []))
+
+
+def with_another_method(source: str) -> str:
+    return source.replace('"Raft.AppendEntries"', '"Raft.Replicate"').replace("def AppendEntries(", "def Replicate(")
+
+
+def nested(source: str) -> str:
+    """The message is a field of another one."""
+    wrapped = "@dataclass\nclass Wrapped:\n    Body: AppendEntriesArgs = field(default_factory=AppendEntriesArgs)\n\n\n"
+    source = source.replace("@dataclass\nclass AppendEntriesReply:", f"{wrapped}@dataclass\nclass AppendEntriesReply:")
+    source = source.replace('"Raft.AppendEntries", args, reply', '"Raft.AppendEntries", Wrapped(args), reply')
+    head = "def AppendEntries(self, args, reply):\n"
+    return source.replace(head, f"{head}        args = args.Body\n")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("change", "unchecked"),
+    [
+        (
+            with_another_method,
+            {
+                "not checked: commitment and what was saved, as servers also call Raft.Replicate",
+                "not checked: logs, as no entry was sent where Start had put it",
+            },
+        ),
+        (nested, {"not checked: no field like Term in Wrapped", "not checked: no field like PrevLogIndex in Wrapped"}),
+    ],
+)
+def test_messages_that_are_not_the_papers_are_named_as_not_checked(
+    tmp_path: Path, change: Callable[[str], str], unchecked: set[str]
+) -> None:
+    plain = (BROKEN / "_plain.py").read_text()
+    assert change(plain) != plain
+    raft = tmp_path / "other.py"
+    raft.write_text(change(plain) + "\n\ndef Make(*args):\n    return make(Raft, *args)\n")
+    for test in ("TestManyElections2A", "TestBackup2B"):
+        run = watched(raft, test, seed=1)
+        assert (run.failure, run.monitor.broken) == (None, [])
+    assert unchecked <= set(run.monitor.unchecked)

@@ -2,7 +2,8 @@
 
 The term and the log are saved, and a vote seems to be over with the election. A server that crashes right after its
 vote may vote again in that term (Figure 2: persistent state). It would have to be back before the election is over,
-and the lab's tests restart nobody so quickly.
+and the lab's tests restart nobody so quickly: so the paper's rules, which would see both votes, do not either. Hunting
+(--hunt) restarts servers sooner.
 
 Part: 2C
 Caught by: nothing

@@ -1,7 +1,8 @@
 """Goes on after Kill: its threads never look at killed().
 
 Nothing needs it in a program that ends. The lab's tests cannot fail for it, as the network lets nobody hear a dead
-server; its threads are reported with a LeakWarning, and take time from the tests that follow.
+server; its threads are reported with a LeakWarning, and take time from the tests that follow. The paper, too, says
+nothing of it.
 
 Part: 2A
 Caught by: nothing

@@ -2,7 +2,8 @@
 
 The reply to a heartbeat seems to be of no interest (section 5.1). A leader that comes back learns of the newer term
 all the same, from the next heartbeat of its successor, so the lab's tests pass; without a successor it would go on
-leading nobody.
+leading nobody. The paper's rules see it where servers come back with newer terms and have not asked for votes yet, in
+about one of six trials of TestManyElections2A.
 
 Part: 2A
 Caught by: nothing
