@@ -330,7 +330,10 @@ class Monitor:
         if kind is None:
             kind = self._kinds[request.method] = kind_of(request.method)
         call = self._calls[e.call] = _Call(e, self._is_live(e), kind)
-        self._sent_by((e.server, e.incarnation), e)
+        instance = e.server, e.incarnation
+        self._under_way[instance].add(e.call)
+        if told := self._told.get(instance):
+            self._see_what_may_be_of_the_round(told, e)
         try:
             args = labgob.plain(request.args)
         except labgob.LabgobError:
@@ -342,6 +345,8 @@ class Monitor:
             call.term = term
             if term > self._highest:
                 self._highest = term
+            if told and told[0].term <= term:  # it has acted on that
+                told[:] = [later for later in told if later.term > term]
         if fields.own:
             call.commit = fields.commit(args, self._known_by(e.server))
         if kind == "other":
@@ -401,9 +406,8 @@ class Monitor:
         self._calls.pop(e.call, None)
         self._ended(e)
 
-    def _sent_by(self, instance: tuple[int, int], e: j.Sent) -> None:
-        self._under_way[instance].add(e.call)
-        for told in self._told.get(instance, ()):
+    def _see_what_may_be_of_the_round(self, known: list[_Told], e: j.Sent) -> None:
+        for told in known:
             if e.time <= told.event.time + ROUND or e.time <= told.freed + NEXT:
                 told.round.add(e.call)
 
