@@ -17,7 +17,7 @@ from labgrade.autograder import MEMORY, SECONDS
 from test_grading_goes_on import GOOD
 from test_labgrade import SITTING
 
-BROKEN = GOOD.replace('self.me, "candidate", 1', 'self.me, "leader", 1')  # without a vote
+BROKEN = "def Make(*a):\n    return Raft()\n" + SITTING.replace("return 0, False", "return 0, True")  # all of them lead
 HANGS = (
     "def Make(peers, me, persister, applyCh):\n    if len(peers) == 7:\n        sum(range(10**13))\n    return Raft()\n"
     + SITTING
@@ -128,9 +128,10 @@ def test_a_good_submission_has_its_points_and_a_late_one_half_of_them(gradescope
 @pytest.mark.timeout(300)
 def test_a_broken_submission_is_told_why(gradescope: Gradescope) -> None:
     results = gradescope.grade(BROKEN, seconds=120)
+    assert results["score"] == 0
     test = by_name(results)["TestReElection2A"]
     assert (test["score"], test["status"], test["tags"]) == (0, "failed", ["lab"])
-    assert "expected no leader among connected servers" in test["output"]
+    assert "term 0 has 3 (>1) leaders" in test["output"]
     assert "repeat with: pytest -m 2A -k TestReElection2A" in test["output"]
 
 
