@@ -269,13 +269,14 @@ class Batch:
 
     # -- what is to be done --------------------------------------------------------------------------------------
 
-    def planned(self, graded: Graded, stage: Stage) -> Iterator[Key]:
-        """The trials of a stage, as far as is known by now."""
-        tests, most = self.tests, self.grading.trials
+    def left(self, graded: Graded, stage: Stage) -> Iterator[Key]:
+        """The trials of a stage that have no record, as far as is known by now."""
+        tests, most, tally = self.tests, self.grading.trials, graded.tally[stage]
         if stage == "isolated":
             tests, most = [test for test in tests if self.is_worth_it(graded, test)], self.grading.confirm
-        if not graded.trouble:
-            yield from (Key(test, trial) for trial in range(most) for test in tests)
+        tests = [test for test in tests if tally.known(test, most) < most]
+        if tests and not graded.trouble:
+            yield from (key for trial in range(most) for test in tests if (key := Key(test, trial)) not in tally)
 
     def is_worth_it(self, graded: Graded, test: str) -> bool:
         """Whether isolated trials could give points for it."""
@@ -295,16 +296,15 @@ class Batch:
             for stage, tally in graded.tally.items():
                 known = tally.known()
                 done, passed = done + known, passed + tally.passed()
-                total += known + sum(key not in tally for key in self.planned(graded, stage))
+                total += known + sum(1 for _ in self.left(graded, stage))
         return Counts(done, passed, total)
 
     def _blocks(self, graded: Graded, stage: Stage) -> Iterator[list[Key]]:
         """The trials of each process: in virtual time many, as it takes as long to start as ten of them."""
         size = BLOCK if stage == "trials" and self.grading.mode != "real" else 1
         blocks: dict[int, list[Key]] = {}
-        for key in self.planned(graded, stage):
-            if key not in graded.tally[stage]:
-                blocks.setdefault(key.trial // size, []).append(key)
+        for key in self.left(graded, stage):
+            blocks.setdefault(key.trial // size, []).append(key)
         yield from (blocks[number] for number in sorted(blocks))
 
     def _jobs(self, stage: Stage) -> Iterator[tuple[Graded, list[Key]]]:

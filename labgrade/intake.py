@@ -141,15 +141,15 @@ def take(submission: Submission, destination: Path, *, limits: Limits = Limits()
     Without a reason, a process that starts in `destination` finds the solution as `--raft solution`. Raises OSError as
     the module says.
     """
-    taken = _taken(submission, destination, limits)
+    taken = _taken(submission, destination, limits, known=bool(submission.digest))
     if not taken.reason and submission.digest not in ("", taken.digest):
         return replace(taken, reason=f"{shown(submission.path.name)} was changed while it was graded: grade it again")
     return taken
 
 
-def _taken(submission: Submission, to: Path, limits: Limits) -> Submission:
-    """The submission with all that making a copy of it tells."""
-    copy = _Copy(to, limits)
+def _taken(submission: Submission, to: Path, limits: Limits, known: bool = False) -> Submission:
+    """The submission with all that making a copy of it tells. What is known is not chosen again."""
+    copy = _Copy(to, limits, submission if known else None)
     try:
         if not to.is_dir():
             _make_folder(to)
@@ -255,9 +255,10 @@ class _Reader(Protocol):
 class _Copy:
     """The making of one copy."""
 
-    def __init__(self, to: Path, limits: Limits) -> None:
+    def __init__(self, to: Path, limits: Limits, known: Submission | None = None) -> None:
         self.to = to
         self.limits = limits
+        self.known = known  # what an earlier copy has told
         self.label = "the submission"  # as reasons call what is looked at
         self.files: dict[str, bytes] = {}  # by path below `root`: the digest of each
         self.root = to
@@ -323,7 +324,10 @@ class _Copy:
         safe = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", stem) and len(own) < 100
         name = f"{stem if safe else 'solution'}.py"
         self._store(name, file, self.label)
-        source = _Source.of(self.to / name, self.limits)
+        if self.known:
+            self.files = {"": self.files[name]}
+            return self.known.solution, self.known.how
+        source = _Source.of(self.to / name, self.limits, deep=False)
         if source.problem:
             raise _Refused(f"{shown(own)} {source.problem}")
         if not source.mentions:
@@ -462,6 +466,8 @@ class _Copy:
 
     def _choose(self) -> tuple[str, str]:
         """What --raft takes for the solution among the files of the copy, and how it was chosen."""
+        if self.known:
+            return self.known.solution, self.known.how
         python = sorted(name for name in self.files if name.endswith(".py"))
         if not python:
             held = [f"it holds {_list(sorted(self.files))}"] if self.files else []
@@ -555,7 +561,8 @@ class _Source:
     imports: set[str] = field(default_factory=set)  # what its absolute ones name: modules, and perhaps what is in them
 
     @classmethod
-    def of(cls, file: Path, limits: Limits) -> _Source:
+    def of(cls, file: Path, limits: Limits, deep: bool = True) -> _Source:
+        """`deep` is to know what it binds and imports; without, whether it is Python, and mentions Make."""
         if file.stat().st_size > limits.source:
             return cls(problem=f"is larger than {limits.source / MEGABYTE:g} MB, which no Raft is: hand in the source")
         code = file.read_bytes()
@@ -564,14 +571,16 @@ class _Source:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a backslash that escapes nothing
-                tree = ast.parse(code)
+                tree = ast.parse(code) if deep else None
+                if tree is None:
+                    compile(code, file.name, "exec", dont_inherit=True)  # without running it; in two thirds of the time
         except SyntaxError as e:
             line = f", line {e.lineno}" if e.lineno else ""
             return cls(problem=f"is no Python that this version runs{line}: {shown(str(e.msg))}")
         except (ValueError, RecursionError, MemoryError) as e:  # NUL bytes; nested too deep
             return cls(problem=f"cannot be read as Python: {shown(str(e)) or type(e).__name__}")
-        found = cls(mentions=b"Make" in code)
-        for node in _statements(tree):
+        found = cls(mentions=b"Make" in code or b"import *" in code)
+        for node in _statements(tree) if tree else ():
             found._add(node)
         return found
 
@@ -586,7 +595,6 @@ class _Source:
         elif isinstance(node, ast.ImportFrom):
             bound = [alias.asname or alias.name for alias in node.names]
             self.binds |= "Make" in bound
-            self.mentions |= "*" in bound
             self.relative |= node.level > 0
             if node.module and not node.level:
                 self.imports |= {node.module, *(f"{node.module}.{name}" for name in bound)}

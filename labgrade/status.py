@@ -49,7 +49,7 @@ def status(out: Path) -> list[str]:
 
 
 def _left(batch: Batch, graded: Graded) -> int:
-    return sum(key not in graded.tally[stage] for stage in STAGES for key in batch.planned(graded, stage))
+    return sum(1 for stage in STAGES for _ in batch.left(graded, stage))
 
 
 def _row(batch: Batch, graded: Graded, runs: bool) -> list[str]:
