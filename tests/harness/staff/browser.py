@@ -132,8 +132,8 @@ class Browser:
             page.told(answer)
         return answer
 
-    def open(self, path: Path, width: int = 1400, height: int = 900, *, dark: bool = False) -> Page:
-        """A page of its own for a file, once it says that it is ready."""
+    def open(self, path: Path, width: int = 1400, height: int = 900, *, dark: bool = False, says: bool = True) -> Page:
+        """A page of its own for a file, once it says that it is ready, or is loaded if it `says` nothing."""
         target = self.tell("Target.createTarget", url="about:blank")["targetId"]
         session = self.tell("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = self.pages[session] = Page(self, session)
@@ -146,10 +146,11 @@ class Browser:
         )
         page.tell("Page.navigate", url=path.as_uri())
         until = time.monotonic() + PATIENCE
-        while not page.value("document.readyState === 'complete' && typeof ready !== 'undefined'"):
+        begun = "typeof ready !== 'undefined'" if says else "location.protocol === 'file:'"
+        while not page.value(f"document.readyState === 'complete' && {begun}"):
             assert not page.complaints, f"the page does not come up: {page.complaints}"
             assert time.monotonic() < until, "the page does not come up"
-        page.value("ready.then(() => true)")
+        page.value("ready.then(() => true)" if says else "true")
         return page
 
 
