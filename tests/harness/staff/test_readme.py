@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ import labgob
 from conftest import REPOSITORY
 from labgrade import policy
 from labgrade.gallery import bugs
-from labrun import scoring, settings, virtual
+from labrun import settings, virtual
 from labsim.scheduler import CREEP
 from raft.config import KILL_PATIENCE
 from raft.raft import LogEntry
@@ -42,15 +45,23 @@ def test_the_delays_of_virtual_time() -> None:
     assert f"or thread started, {CREEP // 1000} us" in FLAT
 
 
-def test_the_defaults_of_grading() -> None:
-    g, t = policy.Grading(), policy.TIMEOUTS
-    assert (
-        f"real seconds ({t['real']:g}) or, in virtual time, the processor's ({t['sim']:g}, with `--race` {t['race']:g})"
-        in FLAT
-    )
-    assert f"memory for a process ({g.memory})" in FLAT
-    assert f"points of a test (default {scoring.POINTS:g})" in FLAT
-    assert f"fail unrun ({g.give_up}; 0 for never)" in FLAT
+def test_the_policy_that_it_shows_is_one(tmp_path: Path) -> None:
+    (found,) = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "policy.toml").write_text(found)
+    grading = policy.read(tmp_path / "policy.toml")
+    assert (grading.trials, grading.confirm, grading.mode) == (50, 3, "sim")
+
+
+def test_the_lab_test_that_it_shows_for_a_course_is_one(pytester: pytest.Pytester) -> None:
+    (found,) = re.findall(r"^  ```python\n(.*?)^  ```", README, re.MULTILINE | re.DOTALL)
+    pytester.makepyfile(test_mine=textwrap.dedent(found))
+    command = [sys.executable, "-m", "pytest", "-m", "2B", "--sim", "--raft", f"{REPOSITORY}/raft/raft.py"]
+    result = pytester.run(*command, "--strict-markers", timeout=60)
+    result.assert_outcomes(passed=1)
+    assert "Warning" not in result.stdout.str()
+
+
+def test_the_defaults() -> None:
     assert f"another thread goes first (default {settings.RACE_SHARE})" in FLAT
     assert f"fails after {KILL_PATIENCE:g} s, with who holds the lock" in FLAT
 
