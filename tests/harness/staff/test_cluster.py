@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +23,11 @@ from labgrade.intake import Submission
 from labgrade.policy import Grading
 from labgrade.process import Processes
 from labgrade.protocol import Key
+from sandboxed import needs_sandbox
 from test_grading_goes_on import BAD, GOOD, STYLES
 from test_labgrade import HOSTILE, grades_of
 
-pytestmark = pytest.mark.skipif(not shutil.which("bwrap"), reason="grading wants a sandbox: bubblewrap is missing")
+pytestmark = needs_sandbox
 
 KINDS = [
     *(style.read_text() for style in sorted(STYLES.glob("*.py"))),

@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -21,11 +20,12 @@ from labgrade import batch
 from labgrade.__main__ import main
 from labgrade.gradebooks import CANVAS, MOODLE
 from labwatch import picture
+from sandboxed import needs_sandbox
 from test_grading_goes_on import BAD, GOOD
 from test_labgrade import grades_of
 
 pytestmark = [
-    pytest.mark.skipif(not shutil.which("bwrap"), reason="grading wants a sandbox: bubblewrap is missing"),
+    needs_sandbox,
     pytest.mark.timeout(400),
 ]
 
