@@ -5,10 +5,10 @@ allows these two, by their hashes, and nothing more. What comes from a submissio
 `text`. The class's page is readable without its script, which sorts and searches.
 
 `NAME/feedback.html` is for the student: points, what failed and how often, the message, likely causes, how to repeat
-it, the log of one such trial with its story, and a link to a picture of one. `index.html` is for staff: the
-suspicious passes first, then how scores are distributed, how each test went, which kinds of failure there are and who
-has them, and everybody, with links. `anonymous/` has both without names: who they are is a number, drawn by the
-digests of the submissions; what names them in messages and commands is replaced, and there are no logs.
+it, the log of one such trial with its story, and a link to its picture. `index.html` is for staff: suspicious passes
+first, then how scores are distributed, how each test went, which kinds of failure there are and who has them, and
+everybody, with links. `anonymous/` has both without names: who they are is a number, drawn by the digests of the
+submissions; what names them in messages and commands is replaced, and there are no causes, logs and pictures.
 
 A class is added a submission at a time, and its rows wait in a file, so that memory does not grow with them.
 """
@@ -134,6 +134,9 @@ def _failure(f: Failure, t: TestGrade, grading: Grading, folder: Path | None) ->
     where = "with each server in a process of its own" if f.stage == "isolated" else f"in {MODES[grading.mode]}"
     how = f"{len(f.seeds)} of {asked} trials {where}, with seeds {shown_seeds(f.seeds)}" if f.seeds else ""
     parts = [f'<p class="message">{text(f.message)}</p>', f'<p class="soft">{text(how)}</p>' if how else ""]
+    if f.causes:
+        likely = "".join(f"<li>{text(cause)}</li>" for cause in f.causes)
+        parts.append(f"<p>What is likely to be wrong:</p><ul>{likely}</ul>")
     if f.repeat:
         parts.append(f"<p>To repeat it: <code>{text(f.repeat)}</code></p>")
     if f.log and folder:
@@ -169,7 +172,7 @@ class Veil:
             replace(
                 t,
                 failures=[
-                    replace(f, message=veiled(f.message), repeat=veiled(f.repeat), log="", picture="")
+                    replace(f, message=veiled(f.message), repeat=veiled(f.repeat), causes=[], log="", picture="")
                     for f in t.failures
                 ],
                 warnings={veiled(warning): count for warning, count in t.warnings.items()},

@@ -47,6 +47,7 @@ def main() -> int:
 def run(report: Path, policy: dict[str, Any], how: list[str], trials: int) -> list[Record]:
     """Run the lab's tests, and read their records."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-n", "auto", "-m", policy["parts"], *how]
+    command += ["--paper"] if policy["paper"] == "fail" and "--isolate" not in how else []
     command += [f"--trials={trials}", f"--seed={policy['seed']}", f"--report={report}"]
     command += [f"--timeout={0 if policy['mode'] != 'real' and '--isolate' not in how else policy['limit']}"]
     subprocess.run(command, stdout=sys.stderr)
