@@ -42,7 +42,7 @@ from labgrade.sandbox import MEGABYTE
 from labrun.record import COSTLY, Cause, Record
 from labrun.text import shown
 
-__all__ = ["STAGES", "Graded", "Runner", "Streak", "Tally"]
+__all__ = ["GRADERS_OWN", "STAGES", "Graded", "Runner", "Streak", "Tally", "could_not", "is_load"]
 
 POLL = 0.1  # s
 GRACE = 10.0  # s until a process is killed whose own timeout has not come
@@ -153,6 +153,11 @@ class Graded:
             log.write(f"{text}\n")
 
 
+def could_not(e: Exception) -> str:
+    """The trouble of a submission with which something unforeseen happened."""
+    return f"it could not be graded: {type(e).__name__}: {shown(str(e), 300)}"
+
+
 def is_load(stage: Stage, record: Record) -> bool:
     """Whether it says nothing about the submission, as the machine was too busy to judge."""
     return stage == "isolated" and record.cause == "load"
@@ -187,7 +192,7 @@ class Runner:
         except Exception as e:
             if isinstance(e, OSError) and e.errno in GRADERS_OWN:
                 raise
-            graded.trouble = graded.trouble or f"it could not be graded: {type(e).__name__}: {shown(str(e), 300)}"
+            graded.trouble = graded.trouble or could_not(e)
             graded.log_trouble(traceback.format_exc(limit=20))
 
     def _run_process(self, graded: Graded, stage: Stage, todo: list[Key], scratch: Path) -> set[Key]:

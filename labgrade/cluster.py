@@ -29,6 +29,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
@@ -38,10 +39,11 @@ from typing import Any
 import msgspec
 
 from labgrade import intake
-from labgrade.block import Graded, Runner, Streak
+from labgrade.block import GRADERS_OWN, Graded, Runner, Streak, could_not
 from labgrade.policy import Grading, GradingError
 from labgrade.process import Processes
 from labgrade.protocol import Key, Run, Stage
+from labgrade.sandbox import SandboxError
 from labrun.version import lab_version
 
 __all__ = ["Cluster", "run_block"]
@@ -73,7 +75,8 @@ class Done:
 
     worker: str
     version: str  # of its lab
-    trouble: str = ""
+    error: str = ""  # the worker's own trouble
+    trouble: str = ""  # the submission's
     log: str = ""
     runs: list[dict[str, bytes]] | None = None
 
@@ -122,8 +125,12 @@ class Cluster:
     def submit(self, graded: Graded, stage: Stage, block: Sequence[Key]) -> Future[Any]:
         try:
             job = self._job(graded, stage, block)
-        except Exception as e:  # as in Runner.run, it is the submission's
-            return _failed(e)
+        except Exception as e:  # as in Runner.run
+            if isinstance(e, OSError) and e.errno in GRADERS_OWN:
+                raise
+            refused: Future[Any] = Future()
+            refused.set_exception(e if isinstance(e, _Refused) else _Refused(could_not(e), traceback.format_exc(20)))
+            return refused
         future: Future[Any] = self._executor.submit(run_block, job)
         return future
 
@@ -161,6 +168,8 @@ class Cluster:
                 f"--cluster {self._address}: the worker {found.worker} has lab {found.version}, and here it is "
                 f"{version()}: install the same there"
             )
+        if found.error:
+            raise GradingError(f"--cluster {self._address}: the worker {found.worker} cannot run trials: {found.error}")
         for files in found.runs or []:
             self._runner.adopt(graded, files)
         if found.trouble:
@@ -196,12 +205,6 @@ class _Refused(Exception):
         self.log = log
 
 
-def _failed(e: Exception) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_exception(e)
-    return future
-
-
 # -- the worker's side -------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +214,13 @@ def run_block(data: bytes) -> bytes:
     worker = f"{os.uname().nodename}, process {os.getpid()}"
     if job.version != version():
         return msgspec.msgpack.encode(Done(worker, version()))
+    try:
+        return msgspec.msgpack.encode(_run(job, worker))
+    except (OSError, SandboxError, GradingError) as e:
+        return msgspec.msgpack.encode(Done(worker, version(), error=f"{type(e).__name__}: {e}"))
+
+
+def _run(job: Job, worker: str) -> Done:
     with tempfile.TemporaryDirectory(prefix="labgrade-", ignore_cleanup_errors=True) as scratch:
         os.chmod(scratch, 0o755)  # whoever runs it may be another user
         folder = Path(scratch) / "results"
@@ -231,7 +241,7 @@ def run_block(data: bytes) -> bytes:
         runs = [Run(run).packed() for run in sorted(graded.runs.glob("*"))]
         trouble = folder / "trouble.log"
         log = trouble.read_text(errors="replace") if trouble.exists() else ""
-        return msgspec.msgpack.encode(Done(worker, version(), graded.trouble, log, runs))
+        return Done(worker, version(), trouble=graded.trouble, log=log, runs=runs)
 
 
 _lock = threading.Lock()
