@@ -5,7 +5,7 @@ const BAND = { unknown: 1, follower: 3, candidate: 7, leader: 9 }; // half of it
 const DASHES = { vote: [6, 3], entries: [], heartbeat: [], snapshot: [], other: [8, 3, 2, 3] };
 const WIDTHS = { vote: 1.4, entries: 1.6, heartbeat: 0.8, snapshot: 3, other: 1.2 };
 const FONT = "system-ui, sans-serif";
-const MOST_HEADS = 3000; // messages in view with which arrows still have heads
+const MOST_HEADS = 900; // messages in view with which arrows still have heads
 const MOST_DASHES = 400; // with which lines are still broken and dotted: that takes most of the time
 const MOST_LABELS = 80; // with which they still have labels
 const SLANT = 7; // px: what is lost turns aside, so that it is not taken for what passes
@@ -353,7 +353,7 @@ class Painter {
       const [request, reply] = this.ends(i);
       const pair = (m.server[i] * this.trial.servers + m.to[i]) * KINDS.length + m.kindOf[i];
       const column = Math.round(request[0]);
-      if (column === last[pair] && request[2] - request[0] < 1 && !signs) continue; // the one before hides it
+      if (column - last[pair] < 2 && request[2] - request[0] < 1 && !signs) continue; // the one before hides it
       last[pair] = column;
       shape.requests.push(request);
       const apart = reply && (Math.abs(reply[2] - request[0]) > 4 || m.isLost[i]);
