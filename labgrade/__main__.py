@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from _pytest.mark.expression import Expression
 
-from labgrade import gallery, grades, policy
+from labgrade import gallery, grades, hunted, policy
 from labgrade.autograder import make_zip
 from labgrade.batch import Batch, Engine, Here, collect, known_seed, look
 from labgrade.block import Runner
@@ -33,6 +33,7 @@ from labrun import scoring
 from labrun.settings import PARTS
 
 DEFAULTS = Grading()
+HUNTS = 10  # of each bug of the gallery
 SHOWN = 3  # of the submissions that run
 
 
@@ -102,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(show, mode="sim")
     show.add_argument("--real", action="store_true", help="real threads")
     show.add_argument("--only", action="append", default=[], metavar="NAME", help="this bug; may be given again")
+    show.add_argument(
+        "--hunt", action="store_true", help=f"how soon hunts find each, with --trials seeds ({HUNTS}), from --seed on"
+    )
 
     out = commands.add_parser(
         "handout",
@@ -185,9 +189,23 @@ def _gallery(options: argparse.Namespace) -> int:
         raise GradingError(f"-m {options.parts!r}: {e}") from None
     if not parts:
         raise GradingError(f"-m {options.parts!r} selects none of the parts {', '.join(PARTS)}")
+    if options.hunt:
+        if options.real or options.mode:
+            raise GradingError("--hunt is in virtual time: leave out --real, --sim and --race")
+        seeds = range(options.seed or 1, (options.seed or 1) + (options.trials or HUNTS))
+        return _hunt_gallery(gallery.select(parts, options.only), seeds, options.processes)
     mode = "real" if options.real else options.mode or "sim"
     grading = policy.read(None, trials=options.trials, seed=options.seed, mode=mode)
     return gallery.prove(parts, grading, lambda batch: run(batch, options.processes), options.only)
+
+
+def _hunt_gallery(bugs: Sequence[gallery.Bug], seeds: range, processes: int) -> int:
+    def show(bug: hunted.Hunted) -> None:
+        print(f"{bug.bug.name}: {len(bug.found)} of {bug.hunts}", file=sys.stderr, flush=True)
+
+    found = hunted.hunt_all(bugs, seeds, processes, show)
+    print("\n".join(hunted.rows(found)))
+    return 0
 
 
 def _grade(options: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ from labgrade.places import GALLERY
 from labgrade.policy import Grading
 from labrun.record import Record, without_numbers
 
-__all__ = ["Bug", "GalleryError", "bugs", "prove"]
+__all__ = ["Bug", "GalleryError", "bugs", "prove", "select"]
 
 IMPROBABLE = 0.01
 
@@ -95,6 +95,15 @@ def _read_bug(path: Path) -> Bug:
     return Bug(path.stem, path, title, part[1], tuple(caught), int(rate[1]) / 100 if rate else 0.0)
 
 
+def select(parts: Sequence[str], only: Sequence[str] = ()) -> list[Bug]:
+    """The bugs of some parts; of these the ones named, all if empty. Raises GalleryError."""
+    known = [bug for bug in bugs() if bug.part in parts]
+    unknown = set(only) - {bug.name for bug in known}
+    if unknown:
+        raise GalleryError(f"there is no {min(unknown)} in the gallery of part {' and '.join(parts)} ({GALLERY})")
+    return [bug for bug in known if not only or bug.name in only]
+
+
 def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], only: Sequence[str] = ()) -> int:
     """Run the bugs of some parts, each on the tests of its part, and print how many of the trials failed.
 
@@ -102,13 +111,10 @@ def prove(parts: Sequence[str], grading: Grading, run: Callable[[Batch], bool], 
     the bugs to run, all if empty. Returns 1 when a bug was caught less often than its file says, or not with that
     message; 130 when it was stopped. Raises GalleryError.
     """
-    known = [bug for bug in bugs() if bug.part in parts]
-    unknown = set(only) - {bug.name for bug in known}
-    if unknown:
-        raise GalleryError(f"there is no {min(unknown)} in the gallery of part {' and '.join(parts)} ({GALLERY})")
+    selected = select(parts, only)
     missed = 0
     for part in parts:
-        of_part = [bug for bug in known if bug.part == part and (not only or bug.name in only)]
+        of_part = [bug for bug in selected if bug.part == part]
         if not of_part:
             continue
         with tempfile.TemporaryDirectory(prefix="labgrade-gallery-") as out:

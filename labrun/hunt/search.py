@@ -22,6 +22,7 @@ __all__ = ["Found", "Hunt"]
 
 MOST_RUNS = 200  # of shortening
 SEEDS_TRIED = (1, 5)  # of the world, for each shorter story: first all with one, then what is left with more
+RUNS_BETWEEN_COLLECTIONS = 25
 WORLDS = 100_000  # seeds to draw from: short enough to be read
 
 
@@ -47,6 +48,7 @@ class Hunt:
     stories: int = 0
     states: set[int] = field(default_factory=set)  # in which the clusters were seen
     found: Found | None = None
+    _runs: int = 0
     hunting: float = 0.0  # s of real time until the last story, without shortening
     began: float = field(default_factory=time.monotonic)
     cpu_began: float = field(default_factory=time.process_time)
@@ -71,7 +73,9 @@ class Hunt:
 
         Raises SolutionError or labsim.Unsupported if there is nothing to hunt.
         """
-        gc.freeze()  # what is there by now stays: a collection looks at what the worlds leave, and no more
+        collects = gc.isenabled()
+        gc.disable()  # worlds leave much behind; see _run
+        gc.freeze()  # and what is there by now stays: a collection need not look at it
         try:
             while self.left and not self.found:
                 self._try_next()
@@ -82,11 +86,13 @@ class Hunt:
                 raise
         finally:
             gc.unfreeze()
+            if collects:
+                gc.enable()
         return self.found
 
     def try_again(self, story: Story, seed: int) -> Found | None:
         """A story that failed in an earlier hunt."""
-        outcome = run(self.how, story, seed)
+        outcome = self._run(story, seed)
         if outcome.kind:
             self.found = Found(outcome, 0, outcome, self.cpu)
         return self.found
@@ -94,13 +100,19 @@ class Hunt:
     def _try_next(self) -> None:
         number = self.stories + 1
         rng = Random(f"{self.seed}:{self.how.test}:story {number}")
-        outcome = run(self.how, draw(rng, self.how.part), rng.randrange(WORLDS))
+        outcome = self._run(draw(rng, self.how.part), rng.randrange(WORLDS))
         self.stories = number
         self.states |= outcome.states
         self.hunting = self.seconds
         if outcome.kind:
             self.found = Found(outcome, self.stories, outcome, self.cpu)
         self.progress(self)
+
+    def _run(self, story: Story, seed: int) -> Outcome:
+        self._runs += 1
+        if self._runs % RUNS_BETWEEN_COLLECTIONS == 0:
+            gc.collect()
+        return run(self.how, story, seed)
 
     def _shorten(self, found: Found) -> None:
         tried: set[tuple[Story, int]] = set()
@@ -119,7 +131,7 @@ class Hunt:
                     return False
                 tried.add(once)
                 found.runs += 1
-                outcome = run(self.how, *once)
+                outcome = self._run(*once)
                 self.progress(self)
                 if outcome.kind == found.first.kind and _length(outcome) < _length(found.outcome):
                     found.outcome = outcome
