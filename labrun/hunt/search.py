@@ -75,6 +75,7 @@ class Hunt:
         """
         collects = gc.isenabled()
         gc.disable()  # worlds leave much behind; see _run
+        gc.collect()
         gc.freeze()  # and what is there by now stays: a collection need not look at it
         try:
             while self.left and not self.found:
