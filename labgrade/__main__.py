@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--points", action="append", type=_points, metavar="TEST=P", help=f"({scoring.POINTS:g} a test)")
     add("--paper", choices=get_args(policy.Paper), help=f"what the paper forbids ({DEFAULTS.paper})")
     add("--give-up", type=int, metavar="K", help=f"after K costly failures of a test ({DEFAULTS.give_up}; 0: never)")
+    add("--hunt", type=_at_least_zero, metavar="N", help=f"stories, for each part that passes ({DEFAULTS.hunt}: none)")
     add("--late", action="append", default=[], metavar="NAME", help="this one came late; may be given again")
 
     progress = commands.add_parser(
@@ -210,7 +211,7 @@ def _hunt_gallery(bugs: Sequence[gallery.Bug], seeds: range, processes: int) -> 
 
 def _grade(options: argparse.Namespace) -> int:
     names = ("parts", "trials", "seed", "mode", "timeout", "memory", "rule", "give_up", "confirm", "sandbox", "paper")
-    given: dict[str, Any] = {name: getattr(options, name) for name in (*names, "tests")}
+    given: dict[str, Any] = {name: getattr(options, name) for name in (*names, "tests", "hunt")}
     given["points"] = dict(options.points) if options.points else None
     grading = policy.read(options.policy, **given)
     if options.seed is None and grading.seed == DEFAULTS.seed:

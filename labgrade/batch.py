@@ -1,12 +1,14 @@
 """Grades submissions, each in processes of its own, and can be stopped and started again.
 
-Two stages, one after the other for the whole class:
+Three stages, one after the other for the whole class:
 
 1. `trials`: N trials of each test, in virtual time or on real threads. They are quick and many, but the submission runs
    in the process that judges it: they can only take points away.
 2. `isolated`: K trials of each test that has had no failure (with the rule "share", that has passed once), each server
    in a process of its own, judged from outside. These give the points. One whose cause is `load` says nothing about the
    submission: it is run again, AGAIN times, in the end alone, and never counts.
+3. `hunt`, if the policy asks for it: a hunt (labrun.hunt) in each part of which a test has passed all trials. It runs
+   as those of the first stage do, and can only take points away, or give a human something to look at.
 
 A stage is independent blocks of trials (labgrade.block), and where they run is an Engine's matter: in processes of this
 machine, or on a cluster (labgrade.cluster). What goes wrong with one submission is its `trouble`: no points, the reason
@@ -52,6 +54,7 @@ from labgrade.protocol import Key, Run, Stage
 from labgrade.sandbox import SandboxError
 from labrun import HOME
 from labrun.record import NodeId
+from labrun.settings import PARTS
 
 __all__ = [
     "Batch",
@@ -158,7 +161,7 @@ class Here:
         self._pool = ThreadPoolExecutor(processes * side_by_side)
 
     def window(self, stage: Stage, again: int) -> int:
-        if stage == "trials" or again == 1:
+        if stage != "isolated" or again == 1:
             return self._processes
         return self._processes * self._side_by_side if again == 0 else 1
 
@@ -274,6 +277,9 @@ class Batch:
         tests, most, tally = self.tests, self.grading.trials, graded.tally[stage]
         if stage == "isolated":
             tests, most = [test for test in tests if self.is_worth_it(graded, test)], self.grading.confirm
+        if stage == "hunt":
+            passed = {test[-2:] for test in tests if self.is_worth_it(graded, test)}
+            tests, most = [f"TestHunt{part}" for part in PARTS if part in passed and self.grading.hunt], 1
         tests = [test for test in tests if tally.known(test, most) < most]
         if tests and not graded.trouble:
             yield from (key for trial in range(most) for test in tests if (key := Key(test, trial)) not in tally)
@@ -341,6 +347,8 @@ class Batch:
                 if "isolated" in stages:
                     for again in range(AGAIN + 1):
                         self._run_stage("isolated", engine, again, progress, until)
+                if "hunt" in stages:
+                    self._run_stage("hunt", engine, 0, progress, until)
             except BaseException:
                 engine.stop()
                 raise
@@ -424,7 +432,7 @@ def known_submissions(out: Path) -> list[intake.Submission]:
 
 def collect(g: Grading) -> list[str]:
     """The names of the tests. Raises GradingError when there are none, or none in a file of the course's own."""
-    command = [sys.executable, "-P", "-m", "pytest", *pytest_arguments(g, 1), "--collect-only"]
+    command = [sys.executable, "-P", "-m", "pytest", *pytest_arguments(g), "--trials=1", "--collect-only"]
     command += [f"--raft={HOME / 'raft' / 'skeleton.py'}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
     done = subprocess.run(command, capture_output=True, text=True, env=environment | {"PYTHONPATH": str(HOME)})

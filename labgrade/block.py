@@ -235,8 +235,8 @@ class Runner:
         self, started: Started, graded: Graded, stage: Stage, run: Run, todo: list[Key], busy: set[Key]
     ) -> tuple[Cause, str]:
         """Wait for a process, and say how it ended."""
-        virtual = stage == "trials" and self.grading.mode != "real"
-        limit, memory = self.grading.limit, self.processes.memory(stage)
+        virtual = self.grading.virtual(stage)
+        limit, memory = self.grading.limit_of(stage), self.processes.memory(stage)
         process = started.process
         used, since = 0.0, time.monotonic()
         delivered = 0.0

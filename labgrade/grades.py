@@ -20,7 +20,7 @@ import msgspec
 
 from labgrade.batch import Batch
 from labgrade.block import Graded, Known
-from labgrade.policy import GradingError
+from labgrade.policy import Grading, GradingError
 from labgrade.protocol import Key, Stage
 from labrun.record import Cause, Record, grouped, shown_seeds, table, without_numbers
 from labrun.text import shown
@@ -83,6 +83,18 @@ class TestGrade:
 
 
 @dataclass
+class Hunted:
+    """What the hunt in a part has come to: a story that fails, or no end."""
+
+    part: str
+    cause: Cause
+    message: str
+    story: str  # as a lab test; "" if the hunt itself was ended
+    repeat: str
+    cost: float  # points that it costs
+
+
+@dataclass
 class Grade:
     name: str
     path: str
@@ -100,6 +112,7 @@ class Grade:
     reason: str = ""  # why it could not be graded
     look: list[str] = field(default_factory=list)  # what a human should look at
     tests: list[TestGrade] = field(default_factory=list)
+    hunted: list[Hunted] = field(default_factory=list)  # what hunts have found
 
 
 def grade(batch: Batch, graded: Graded) -> Grade:
@@ -107,7 +120,8 @@ def grade(batch: Batch, graded: Graded) -> Grade:
     s, g = graded.submission, batch.grading
     known = graded.records()
     tests = [_of_test(batch, graded, known, test) for test in batch.tests]
-    score = sum(t.score for t in tests)
+    hunted = _hunted(g, known, tests)
+    score = sum(t.score for t in tests) - sum(found.cost for found in hunted)
     penalty = round(score * g.late_penalty, 2) if s.late else 0.0
     first = next((k.record for stage in known.values() for k in stage.values()), None)
     return Grade(
@@ -125,9 +139,30 @@ def grade(batch: Batch, graded: Graded) -> Grade:
         lab=first.lab if first else "",
         notes=list(s.notes),
         reason=graded.trouble,
-        look=[*(mark for t in tests for mark in _marks(t)), *_warned(tests), *_unchecked(tests)],
+        look=[
+            *(mark for t in tests for mark in _marks(t)),
+            *(_short(found) for found in hunted),
+            *_warned(tests),
+            *_unchecked(tests),
+        ],
         tests=tests,
+        hunted=hunted,
     )
+
+
+def _hunted(g: Grading, known: dict[Stage, dict[Key, Known]], tests: Sequence[TestGrade]) -> list[Hunted]:
+    hunted = []
+    for key, (r, _) in known["hunt"].items() if g.hunt else ():
+        part = key.test[-2:]
+        worth = sum(t.score for t in tests if t.test.endswith(part))
+        cost = round(worth * g.hunt_cost, 2) if r.story else 0.0
+        if not r.passed:
+            hunted.append(Hunted(part, r.cause, r.message, r.story, r.repeat, cost))
+    return hunted
+
+
+def _short(found: Hunted) -> str:
+    return f"{found.part}: " + (f"a hunt found: {found.message}" if found.story else f"the hunt: {found.message}")
 
 
 def _marks(t: TestGrade) -> list[str]:
@@ -308,6 +343,10 @@ def in_full(g: Grade, rule: str, test: str = "") -> list[str]:
             lines += ["", f"{t.test}: {t.score:g} of {t.max_score:g} points"]
             lines += [f"  {line}".rstrip() for line in story(t, rule)]
             lines += [f"  warning: {warning} (in {count} trials)" for warning, count in t.warnings.items()]
+    for found in g.hunted if not test else ():
+        cost = f", which costs {found.cost:g} points" if found.cost else ""
+        lines += ["", _short(found) + cost, *(f"    {line}".rstrip() for line in found.story.splitlines())]
+        lines.append(f"  repeat with: {found.repeat}")
     return lines
 
 

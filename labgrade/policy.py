@@ -8,6 +8,8 @@
     rule = "all"                          # or "share": of the trials that passed
     points = {TestReElection2A = 20}      # of a test; 10 for all others
     warning_cost = 0.1                    # the share of a test's points that a warning in it costs, 0 to 1
+    hunt = 500                            # stories for each part of which a test passed: a further look (0: none)
+    hunt_cost = 0.1                       # the share of a part's points that a story costs which fails, 0 to 1
     late_penalty = 0.2                    # the share of the points that a late submission loses, 0 to 1
     paper = "fail"                        # what the paper forbids: "off", "warn" (it is listed) or "fail"
     not_run = "leave out"                 # what there was no time for: what was run is what counts; or "fail"
@@ -34,7 +36,9 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
+from labgrade.protocol import Stage
 from labgrade.sandbox import Kind
+from labrun.hunt.search import MOST_RUNS
 from labrun.scoring import POINTS, NotRun, Rule, Scoring
 
 __all__ = ["Grading", "GradingError", "Mode", "Paper", "in_words", "read"]
@@ -69,6 +73,8 @@ class Grading:
     rule: Rule = "all"  # points only if all trials pass; or by the share that passed, of the isolated ones at most
     points: dict[str, float] = field(default_factory=dict)  # of a test; POINTS for the others
     warning_cost: float = 0.0  # the share of a test's points that it loses if a trial passed with a warning; 0 to 1
+    hunt: int = 0  # stories for each part of which a test has passed (labrun.hunt); 0: none
+    hunt_cost: float = 0.0  # the share of its part's points that one costs which fails; 0: a human is to look at it
     late_penalty: float = 0.0  # the share of its points that a late submission loses; 0 to 1
     paper: Paper = "warn"  # a broken rule of the paper, where trials are not isolated, is listed or a failure
     not_run: NotRun = "leave out"  # what trials are that there was no time for (labgrade.autograder)
@@ -80,6 +86,14 @@ class Grading:
     def limit(self) -> float:
         """s: the timeout that holds."""
         return self.timeout or TIMEOUTS[self.mode]
+
+    def virtual(self, stage: Stage) -> bool:
+        """Whether the time of its trials is."""
+        return stage == "hunt" or (stage == "trials" and self.mode != "real")
+
+    def limit_of(self, stage: Stage) -> float:
+        """s without any progress: a hunt makes none before its end, and has a second for each story and each change."""
+        return self.limit + (self.hunt + MOST_RUNS if stage == "hunt" else 0)
 
     @property
     def scoring(self) -> Scoring:
@@ -101,8 +115,8 @@ EXPECTED = {str: "text", int: "a whole number", float: "a number", dict[str, flo
 EXPECTED |= {list[str]: "a list of file names"}
 BOUNDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("trials", "memory"), (lambda n: n >= 1, "at least 1")),
-    **dict.fromkeys(("confirm", "seed", "give_up", "timeout"), (lambda n: n >= 0, "not negative")),
-    **dict.fromkeys(("warning_cost", "late_penalty"), (lambda n: 0 <= n <= 1, "from 0 to 1")),
+    **dict.fromkeys(("confirm", "seed", "give_up", "timeout", "hunt"), (lambda n: n >= 0, "not negative")),
+    **dict.fromkeys(("warning_cost", "hunt_cost", "late_penalty"), (lambda n: 0 <= n <= 1, "from 0 to 1")),
     "points": (lambda points: all(p >= 0 for p in points.values()), "not negative"),
 }
 
@@ -184,6 +198,11 @@ def in_words(g: Grading, tests: Sequence[str]) -> str:
         said.append(f"One that passes with a warning ({what}) loses {g.warning_cost:.0%} of its points")
     if g.paper == "fail":
         said.append("What the Raft paper forbids, as the messages show (`--paper`), fails a trial")
+    if g.hunt and g.hunt_cost:
+        said.append(
+            f"Then {g.hunt} short stories are drawn for each part (`--hunt {g.hunt}x`); one that fails costs "
+            f"{g.hunt_cost:.0%} of its points"
+        )
     if g.late_penalty:
         said.append(f"What is handed in late loses {g.late_penalty:.0%} of its points")
     seconds = "real time" if g.mode == "real" else "processor time"

@@ -69,16 +69,17 @@ class Processes:
     ) -> None:
         """Say what a run is. Raises OSError."""
         g = self.grading
-        mode: Mode = "isolated" if stage == "isolated" else "real" if g.mode == "real" else "virtual"
-        plan = Plan(stage, mode, g.seed, copy, lab_version(), submission.digest, list(todo), g.paper == "warn")
+        mode: Mode = "isolated" if stage == "isolated" else "virtual" if g.virtual(stage) else "real"
+        warns = g.paper == "warn" and stage != "hunt"
+        plan = Plan(stage, mode, g.seed, copy, lab_version(), submission.digest, list(todo), warns)
         run.prepare(plan, Task(list(todo), g.memory, g.trusted, players))
 
     def start(self, stage: Stage, copy: Path, submission: Submission, run: Run, todo: Sequence[Key]) -> Started:
         """Raises OSError, SandboxError."""
         g = self.grading
         judge = stage == "isolated"
-        virtual = not judge and g.mode != "real"
-        seconds = int(g.limit * len(todo)) + 60
+        virtual = g.virtual(stage)
+        seconds = int(g.limit_of(stage) * len(todo)) + 60
         if virtual:
             limits = Limits(memory=g.memory * MEGABYTE, seconds=seconds)
         else:  # real threads, all of a trial's servers or the judge's
@@ -87,9 +88,10 @@ class Processes:
         if judge:
             players = judging.described(self._sandbox, Limits(memory=4 * g.memory * MEGABYTE, seconds=seconds))
         self.plan(stage, submission, run, todo, str(copy), players)
-        how = {"real": [], "sim": ["--sim"], "race": ["--race"]}[g.mode] if not judge else ["--isolate"]
+        how = ["--isolate"] if judge else {"real": [], "sim": ["--sim"], "race": ["--race"]}[g.mode]
+        how += [f"--hunt={g.hunt}x"] if stage == "hunt" else [f"--trials={max(key.trial for key in todo) + 1}"]
         arguments = [
-            *pytest_arguments(g, max(key.trial for key in todo) + 1),
+            *pytest_arguments(g),
             *(["-p", "labgrade.judging"] if judge else []),
             *("-p", "labgrade.guard", f"--grading={run.box}", f"--report={run.box / 'report'}"),
             *(["--paper"] if g.paper != "off" and not judge else []),
@@ -108,13 +110,13 @@ class Processes:
         )
 
 
-def pytest_arguments(g: Grading, trials: int) -> list[str]:
+def pytest_arguments(g: Grading) -> list[str]:
     """pytest's, for the lab's tests, whatever the folder or its settings."""
     return [
         *map(str, sorted(TESTS.glob("test_*.py"))),
         *g.tests,
         *(f"--rootdir={TESTS}", f"--confcutdir={TESTS}", f"-c={os.devnull}", "-p", "no:cacheprovider", "-q"),
-        *("-m", g.parts, f"--trials={trials}", f"--seed={g.seed}"),
+        *("-m", g.parts, f"--seed={g.seed}"),
     ]
 
 

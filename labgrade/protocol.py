@@ -34,14 +34,16 @@ from labrun.text import shown
 
 __all__ = ["Key", "Plan", "Run", "Stage", "Task", "opened"]
 
-Stage = Literal["trials", "isolated"]
-"""Trials as the grading's mode says, which can only take points away; then isolated ones, which give them."""
+Stage = Literal["trials", "isolated", "hunt"]
+"""Trials as the grading's mode says, which can only take points away; then isolated ones, which give them; then for each
+part of which a test has passed a hunt (labrun.hunt), which can only take away, too."""
 
 AT_ONCE = 16_000_000  # bytes of records that are read at once; a line that is longer is none
 LOG = re.compile(r"logs/[\w.-]{1,200}\.log")
 PICTURE = re.compile(r"pictures/[\w.-]{1,200}\.html")
 KEPT = re.compile(rf"plan\.json|ended\.jsonl|box/report/({re.escape(RECORDS)}|{LOG.pattern}|{PICTURE.pattern})")
 MOST_LOGS = 200  # of one run, and as many pictures
+STORY = 5_000  # characters of the story that a hunt has found
 LINES = 20  # of what the lab printed in a trial
 
 
@@ -201,6 +203,7 @@ def _received(record: Record, plan: Plan, grader: bool) -> Record:
         broken=tuple(shown(message) for message in record.broken[:LINES]),
         unchecked=tuple(shown(what) for what in record.unchecked[:LINES]),
         causes=tuple(shown(cause) for cause in record.causes[:LINES]) if failed else (),
+        story="\n".join(shown(line) for line in record.story[:STORY].splitlines()) if failed else "",
         log=record.log if record.log and LOG.fullmatch(record.log) else None,
         journal=None,
         picture=record.picture if record.picture and PICTURE.fullmatch(record.picture) else None,

@@ -15,11 +15,12 @@ __all__ = ["KINDS", "draw"]
 SERVERS = (3, 3, 3, 3, 3, 3, 5, 5, 5, 7)
 PAUSES = (0, 0, 0, 1, 3, 10, 30, 100, 300, 300, 600, 1000)  # ms
 FIRST_PAUSES = (0, 300, 600, 1000, 1000, 1000)  # until somebody leads
+LONG, WATCHFUL = 300, 0.3  # ms; the share of stories in which all are asked who leads after each such pause
 MEAN_STEPS, MOST_STEPS = 8, 40
 MOST_AT_ONCE = {"2A": 0, "2B": 4, "2C": 4, "2D": 12}  # commands; in 2D services make a snapshot every ten
 
 _NETWORK = ("wait", "cut", "join", "join_all", "partition", "look", "lossy", "reorder", "calm")
-_COMMANDS = ("burst", "burst_everywhere")
+_COMMANDS = ("burst", "burst_everywhere", "trickle")
 _CRASHES = ("crash", "restart", "bounce")
 
 KINDS = {
@@ -34,8 +35,13 @@ KINDS = {
 def draw(rng: Random, part: str) -> Story:
     kinds = [kind for kind in KINDS[part] if rng.random() < 0.5] or list(KINDS[part])
     count = min(int(rng.expovariate(1 / MEAN_STEPS)) + 1, MOST_STEPS)
-    first = Step("wait", pause=rng.choice(FIRST_PAUSES))
-    return Story(part, rng.choice(SERVERS), (first, *(_step(rng, rng.choice(kinds), part) for _ in range(count))))
+    steps = [Step("wait", pause=rng.choice(FIRST_PAUSES))]
+    watchful = rng.random() < WATCHFUL
+    for _ in range(count):
+        steps.append(_step(rng, rng.choice(kinds), part))
+        if watchful and steps[-1].pause >= LONG:
+            steps.append(Step("look"))
+    return Story(part, rng.choice(SERVERS), tuple(steps))
 
 
 def _step(rng: Random, kind: str, part: str) -> Step:

@@ -52,7 +52,7 @@ def _plainer(step: Step) -> Iterator[Step]:
         yield step._replace(who=0)
     if step.much > 1:
         yield step._replace(much=1)
-    if step.kind == "burst_everywhere":
-        yield step._replace(kind="burst", who=0)
+    if step.kind in ("burst_everywhere", "trickle"):
+        yield step._replace(kind="burst")
     if step.kind == "partition":
         yield step._replace(kind="cut", who=0)

@@ -185,6 +185,12 @@ class Stage:
         for i in sorted(self._live):
             yield from self._start(f"cfg.rafts[{i}].Start({{}})", min(much, left // max(1, len(self._live))))
 
+    def trickle(self, who: int, much: int) -> Iterator[str]:
+        """Twice `much` commands for one server, so close to each other that their messages overtake."""
+        much = min(2 * much, COMMANDS[self.story.part] - self._commands)
+        for i in self._choose(who, self._live):
+            yield from self._start(f"cfg.rafts[{i}].Start({{}})\ncfg.sleep(0.01)", much)
+
     def _start(self, line: str, much: int) -> Iterator[str]:
         if much > 0:
             first = FINAL_COMMAND + 1 + self._commands
@@ -192,7 +198,7 @@ class Stage:
             if much == 1:
                 yield line.format(first)
             else:
-                yield f"for x in range({first}, {first + much}):\n    {line.format('x')}"
+                yield f"for x in range({first}, {first + much}):\n" + textwrap.indent(line.format("x"), "    ")
 
     def crash(self, who: int, much: int = 0) -> Iterator[str]:
         for i in self._choose(who, self._live):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import REPOSITORY, Lab
+from labgrade.__main__ import main
 from labrun import solution
 from labrun.hunt import search
 from labrun.hunt.drawing import KINDS, draw
@@ -131,6 +132,28 @@ def test_the_story_of_a_hunt_is_refused_where_it_could_not_fail(lab: Lab) -> Non
         lab.run_quick(option, source=story.format(seed)).stdout.fnmatch_lines([f"*{message}"])
 
 
+# --- for graders ---
+
+
+@pytest.mark.timeout(400)
+def test_a_grading_hunts_what_passes_and_only_a_policy_that_says_so_takes_points_for_it(tmp_path: Path) -> None:
+    right = (REPOSITORY / "tests/harness/staff/styles/ticker.py").read_text()
+    votes_twice = right.replace("self.votedFor, reply.VoteGranted = args.CandidateId, True", "reply.VoteGranted = True")
+    assert votes_twice != right
+    (tmp_path / "votes_twice.py").write_text(votes_twice)
+    policy, out = tmp_path / "policy.toml", tmp_path / "out"
+    grading = ["--policy", str(policy), "--sim", "--trials", "1", "--confirm", "0", "--seed", "1", "--sandbox", "none"]
+    for cost, score in ((0.1, 27.0), (0.0, 30.0)):
+        policy.write_text(f"[tool.labgrade]\nhunt = 150\nhunt_cost = {cost}\n")
+        assert main(["grade", str(tmp_path / "votes_twice.py"), "--out", str(out), *grading]) == 0
+        (grade,) = json.loads((out / "grades.json").read_text())["submissions"]
+        (found,) = grade["hunted"]
+        assert (grade["score"], found["part"], found["cause"], found["cost"]) == (score, "2A", "paper", 30 * cost)
+        assert [line for line in grade["look"] if line.startswith("2A: a hunt found: server ")]
+    assert "def TestHunt2A(make_config):" in found["story"]
+    assert found["story"].splitlines()[-1] in (out / "votes_twice/feedback.txt").read_text()
+
+
 # --- the same again ---
 
 
@@ -193,7 +216,7 @@ def test_stories_keep_to_what_their_part_allows(part: str) -> None:
     assert kinds == set(KINDS[part])
     assert ("crash" in kinds, "burst" in kinds) == (part in ("2C", "2D"), part != "2A")
     assert {story.servers for story in drawn} == {3, 5, 7}
-    assert max(len(story.steps) for story in drawn) <= 41
+    assert max(len(story.steps) for story in drawn) <= 81
 
 
 def test_commands_are_unique_and_few() -> None:
