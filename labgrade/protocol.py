@@ -35,8 +35,8 @@ from labrun.text import shown
 __all__ = ["Key", "Plan", "Run", "Stage", "Task", "opened"]
 
 Stage = Literal["trials", "isolated", "hunt"]
-"""Trials as the grading's mode says, which can only take points away; then isolated ones, which give them; then for each
-part of which a test has passed a hunt (labrun.hunt), which can only take away, too."""
+"""Trials as the grading's mode says, which can only take points away; then isolated ones, which give them; then a hunt
+(labrun.hunt) for each part of which a test has passed, which can only take away, too."""
 
 AT_ONCE = 16_000_000  # bytes of records that are read at once; a line that is longer is none
 LOG = re.compile(r"logs/[\w.-]{1,200}\.log")

@@ -29,6 +29,7 @@ from labrun.plugin import RUN, Run
 from labrun.record import NodeId, Record, cause_of, message_of
 from labrun.settings import PARTS, Amount, repeat_command
 from labrun.solution import SolutionError
+from labrun.text import shown
 from labsim import Unsupported
 
 __all__ = ["HuntItem", "Hunts"]
@@ -217,6 +218,8 @@ class HuntRun(Run):
             outcome="failed" if excinfo else "passed",
             cause=cause_of(excinfo.value) if excinfo else "",
             message=message_of(excinfo.value) if excinfo else "",
+            causes=self.causes() if found else (),
+            broken=tuple(shown(broken.message) for broken in self.rules.broken) if found and self.rules else (),
             servers=found.outcome.story.servers if found else None,
             elapsed=round(report.duration, 3),
             repeat=repeat_command(self._item.config, replace(self.settings, hunt=enough), self.node),
