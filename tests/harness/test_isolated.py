@@ -629,10 +629,10 @@ def test_who_harms_the_nursery_harms_no_other_trial(servers: Servers, blow: str)
 def test_the_judge_executes_nothing_of_the_submission(servers: Servers, tmp_path: Path) -> None:
     top = f"open({str(tmp_path / 'pids')!r}, 'a').write(f'{{os.getpid()}} ')"
     before = set(sys.modules)
-    with servers.cluster(1, "def Start(self, command): return Args('x'), 0, False", top) as cfg:
-        answer = cfg.rafts[0].Start(1)  # with an object of a class that is not here
-    assert isinstance(answer, frames.Foreign)
-    assert repr(answer) == "(Args(Text='x'), 0, False)"
+    body = "def Start(self, command): return Args('x'), 0, False"
+    refused = pytest.raises(LabFailure, match=r"server 0 returned \(Args\(Text='x'\), 0, False\)")
+    with servers.cluster(1, body, top) as cfg, refused:
+        cfg.rafts[0].Start(1)  # with an object of a class that is not here
     assert os.getpid() not in map(int, (tmp_path / "pids").read_text().split())
     assert "solution" not in set(sys.modules) - before
 
