@@ -357,12 +357,11 @@ def nobody_gave_a_vote(f: Facts) -> str:
     answers = [c for c in f.of_kind("vote") if c.yes is not None and c.delivered and c.sent.to != c.sent.server]
     last = max((number for number, call in enumerate(answers) if call.yes), default=-1)
     refused = answers[last + 1 :]
-    if len(refused) < 6 or len({c.sent.to for c in refused}) < f.n // 2 + 1 or f.end - _at(refused[0]) < TIMEOUT:
+    if len(refused) < 10 or len({c.sent.to for c in refused}) < f.n // 2 + 1 or f.end - _at(refused[0]) < TIMEOUT:
         return ""
-    since = "ever" if last < 0 else f"after {_at(answers[last]):.3f} s"
     return (
-        f"no vote was granted {since}, in {len(refused)} answers to RequestVote, the first at {_at(refused[0]):.3f} s: "
-        f"see {f.handler('vote')}"
+        f"none of {len(refused)} answers to RequestVote granted a vote, from {_at(refused[0]):.3f} s to the end at "
+        f"{f.end:.1f} s: see {f.handler('vote')}"
     )
 
 
@@ -809,13 +808,13 @@ DEFECTS: _Causes = (a_rule_of_the_paper, *LOCKS, a_wrong_answer, an_undeclared_f
 SYMPTOMS: _Causes = (
     nobody_asked_for_votes,
     an_election_in_term_0,
-    nobody_gave_a_vote,
     a_leader_without_votes,
     elected_and_silent,
     a_leader_without_heartbeats,
     rare_heartbeats,
     elections_in_spite_of_heartbeats,
     one_call_after_another,
+    nobody_gave_a_vote,
     split_votes,
     heartbeats_to_itself,
     no_election_without_a_leader,
