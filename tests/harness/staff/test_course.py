@@ -170,7 +170,7 @@ def the_pages_show_everything_as_text(out: Path) -> None:
     hostile = next(name for name in everybody if "7008" in name)
     told = Page(out / hostile / "feedback.html").words
     assert "ValueError: <img src=x onerror=alert(1)></script><script>alert(2)</script>" in told
-    assert "To repeat it: pytest -m 2A -k TestMine2A --raft raft.py --sim --seed 1" in told
+    assert "To repeat it: pytest -m 2A -k TestMine2A --raft raft.py --sim --paper --seed 1" in told
     assert "What happened in one of them" in told
     text = (out / hostile / "feedback.txt").read_text()
     assert "0 of 20 points" in text
