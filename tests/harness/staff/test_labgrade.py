@@ -187,7 +187,7 @@ def each_submission_has_results_for_gradescope(out: Path) -> None:
     bad = json.loads((out / "floods/results.json").read_text())["tests"][0]
     assert (bad["score"], bad["status"]) == (0, "failed")
     assert "expected one leader, got none" in bad["output"]
-    assert "repeat with: pytest -m 2A -k TestInitialElection2A --raft floods.py --sim --seed 7" in bad["output"]
+    assert "repeat with: pytest -m 2A -k TestInitialElection2A --raft floods.py --sim --paper --seed 7" in bad["output"]
     (log,) = (out / "floods/logs").glob("TestInitialElection2A-*.log")
     assert "characters left out" in log.read_text()
 
