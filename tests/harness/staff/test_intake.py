@@ -511,10 +511,10 @@ def test_the_unforeseen_becomes_that_submissions_reason_with_its_traceback(
         (tmp_path / name).write_text(MAKE)
     parse = intake._Source.of
 
-    def explode(file: Path, limits: Limits) -> object:
+    def explode(file: Path, limits: Limits, deep: bool = True) -> object:
         if file.name == "b.py":
             raise RuntimeError("lone \ud800 surrogate")
-        return parse(file, limits)
+        return parse(file, limits, deep)
 
     monkeypatch.setattr(intake._Source, "of", explode)
     a, b, c = look([tmp_path / name for name in ("a.py", "b.py", "c.py")])
