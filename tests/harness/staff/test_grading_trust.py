@@ -190,18 +190,19 @@ def test_no_cheat_has_more_than_a_server_that_always_leads(tmp_path: Path) -> No
     most = grades["always_leads"]["score"]
     assert most == 10
     assert {name: grades[name]["score"] for name in CHEATS if grades[name]["score"] > most} == {}
-    (mark,) = [mark for mark in grades["shares_a_global"]["look"] if mark.startswith("TestReElection2A")]
+    (mark,) = [mark for mark in grades["shares_a_global"]["look"] if mark.startswith("TestInitialElection2A")]
     assert "passes in one process, fails isolated: do the servers share something" in mark
     story = {
         test["name"]: test["output"] for test in json.loads((out / "shares_a_global/results.json").read_text())["tests"]
     }
     assert (
         "1 of 1 trials passed, and all must; with each server in a process of its own, 0 of 1"
-        in story["TestReElection2A"]
+        in story["TestInitialElection2A"]
     )
-    assert "do the servers share something" in story["TestReElection2A"]
+    assert "do the servers share something" in story["TestInitialElection2A"]
     assert (
-        "repeat with: pytest -m 2A -k TestReElection2A --raft shares_a_global.py --isolate" in story["TestReElection2A"]
+        "repeat with: pytest -m 2A -k TestInitialElection2A --raft shares_a_global.py --isolate"
+        in story["TestInitialElection2A"]
     )
     assert [p for p in (out / "shares_a_global/logs").iterdir() if p.name.startswith("isolated-")]
 
