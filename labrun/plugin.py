@@ -421,8 +421,8 @@ class LabItem(Run):
             with warnings.catch_warnings(record=True) as seen:
                 self._run()
         except Exception as e:  # a LabFailure, or in virtual time its world's copy
-            if isinstance(e.__cause__, (BdbQuit, pytest.exit.Exception)):
-                raise e.__cause__ from None  # somebody quit the debugger in a thread: that is no failure
+            if isinstance(e, BdbQuit) or isinstance(e.__cause__, (BdbQuit, pytest.exit.Exception)):
+                pytest.exit("Quitting debugger")  # in a thread: that is no failure
             raise
         finally:
             self.seen = seen
