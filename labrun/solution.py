@@ -108,17 +108,25 @@ def _find_module(what: str, base: Path) -> Solution:
 
 
 @contextlib.contextmanager
+def nothing_written() -> Iterator[None]:
+    """Import leaves no bytecode: the folder may be somebody else's."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+@contextlib.contextmanager
 def loaded(solution: Solution) -> Iterator[types.ModuleType]:
     """The solution's module, executed afresh; at the end it is forgotten. Raises SolutionError if it does not load."""
     before = dict(sys.modules)
-    dont_write_bytecode = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
     sys.path.append(str(solution.home))
     try:
-        yield _execute(solution)
+        with nothing_written():
+            yield _execute(solution)
     finally:
         sys.path.remove(str(solution.home))
-        sys.dont_write_bytecode = dont_write_bytecode
         for name, module in list(sys.modules.items()):
             if before.get(name) is not module and (name == solution.name or _below(module, solution.root)):
                 del sys.modules[name]

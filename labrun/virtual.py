@@ -27,7 +27,7 @@ from labrun.patience import PATIENCE, calls_into
 from labrun.printed import Printed
 from labrun.record import cause_of, message_of
 from labrun.settings import Seeds
-from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error
+from labrun.solution import NAME, Solution, SolutionError, check_offers_make, load_error, nothing_written
 from labsim import Endless, Patience, SimulationError, Stuck, World
 from labsim.errors import OwnLock
 from labsim.races import Race
@@ -138,7 +138,7 @@ class VirtualTrial:
         path = sys.path[:]
         sys.path[:] = [str(HOME), *path, str(self.solution.home)]
         try:
-            with context, world:
+            with context, nothing_written(), world:
                 _charge_encoding(world.import_module("labgob"), world.spend)
                 if world.detector is not None:
                     _watch_encoding(world.import_module("labgob"), world.detector)

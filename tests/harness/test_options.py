@@ -325,3 +325,13 @@ def test_q_at_a_breakpoint_in_an_rpc_handler_quits_the_run(lab: Lab, how: str) -
         )
     assert "Quitting debugger" in result.stdout
     assert result.returncode == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize("how", ["--sim", "--trials=1", "--isolate"], ids=["virtual", "real", "isolated"])
+def test_nothing_is_written_next_to_the_solution(lab: Lab, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    (lab.pytester.path / "mine").mkdir()
+    (lab.pytester.path / "mine/raft.py").write_text("from helper import Make\n")
+    (lab.pytester.path / "mine/helper.py").write_text("from raft.raft import Make\n")
+    lab.run_quick(how, "-k", "Other", "--raft=mine").assert_outcomes(passed=1)
+    assert sorted(path.name for path in (lab.pytester.path / "mine").iterdir()) == ["helper.py", "raft.py"]

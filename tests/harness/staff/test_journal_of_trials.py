@@ -174,6 +174,7 @@ def test_a_report_has_the_journals_of_the_first_failures_of_a_kind(lab: Lab) -> 
     assert sorted(lab.pytester.path.glob("out/logs/*.jsonl")) == [lab.pytester.path / "out" / name for name in names]
     header, *events = journal_in(lab, f"out/{names[1]}")
     broken, said = header.pop("broken"), events[-1]["n"]
+    assert header.pop("causes") == list(records[1].causes)
     assert header == {
         "schema": 1,
         "events": said,
