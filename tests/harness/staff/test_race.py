@@ -354,7 +354,13 @@ def test_a_race_repeats_with_its_options(lab: Lab) -> None:
 
 @pytest.mark.parametrize("test", ["TestManyElections2A", "TestFigure8Unreliable2C", "TestSnapshotInstallUnCrash2D"])
 def test_the_harness_has_none_either(monkeypatch: pytest.MonkeyPatch, test: str) -> None:
-    """But for labgob, where what functools.cache hands over from thread to thread is ordered in C, unseen."""
+    """But for labgob, where what functools.cache hands over from thread to thread is ordered in C, unseen.
+
+    So are the single steps of the network's list of idle workers and of those who wait, which need no lock of ours, and
+    what is in a worker that somebody takes from there.
+    """
+    in_one_step = {"Network._idle", "Network._waiting", "_Worker._task", "_Worker._given"}
     harness = tuple(str(REPOSITORY / folder) for folder in ("labrpc", "raft", "tests"))
     monkeypatch.setattr(VirtualTrial, "_is_solutions", lambda self, path: path.startswith(harness))
-    assert races(REPOSITORY / "raft/raft.py", test, 1, must_pass=True) == []
+    found = races(REPOSITORY / "raft/raft.py", test, 1, must_pass=True)
+    assert {race.variable for race in found} <= in_one_step
