@@ -35,10 +35,12 @@ class _Watchdog:
     def __init__(self) -> None:
         self.posting = threading.Lock()  # held while it decides and posts
         self.target: tuple[Scheduler, float] | None = None
+        self._watched = 0  # calls so far: a scheduler may lie where an earlier one did
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def watch(self, scheduler: Scheduler, spin: float) -> None:
+        self._watched += 1
         self.target = scheduler, spin
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._loop, name="labsim watchdog", daemon=True)
@@ -58,7 +60,7 @@ class _Watchdog:
                 continue
             scheduler, spin = target
             del target
-            state = id(scheduler), scheduler.events()
+            state = self._watched, scheduler.events()
             used = _processor_time(scheduler.os_thread)
             if state != seen or in_debugger(sys._current_frames().get(scheduler.os_thread)):
                 seen, since = state, used

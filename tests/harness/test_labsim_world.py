@@ -649,6 +649,14 @@ SPINS = """
 """
 
 
+def test_many_short_worlds_are_not_taken_for_one_that_spins() -> None:
+    for _ in range(150):
+        with World("seed", fresh=[], spin=0.1) as world:
+            world.run(lambda: sum(range(200_000)))  # some ms each
+        del world
+        gc.collect()  # so that the next one lies where this one did
+
+
 @pytest.mark.parametrize(("function", "name"), [("main", "MainThread"), ("thread", "spinner")])
 def test_a_thread_that_never_comes_back_is_stopped_and_named(program: Open, function: str, name: str) -> None:
     with program(SPINS, spin=0.1) as (world, module):
