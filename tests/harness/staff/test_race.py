@@ -253,11 +253,9 @@ def _line_in(folder: Path, place: str) -> int:
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda path: path.stem)
-@pytest.mark.parametrize(
-    "test", ["TestManyElections2A", "TestBackup2B", "TestUnreliableChurn2C", "TestSnapshotInstallUnCrash2D"]
-)
+@pytest.mark.parametrize("test", ["TestManyElections2A", "TestUnreliableChurn2C", "TestSnapshotInstallUnCrash2D"])
 def test_a_correct_raft_of_any_style_has_none(style: Path, test: str) -> None:
-    for seed in range(5) if test.endswith("2A") else [1]:
+    for seed in range(3) if test.endswith("2A") else [1]:
         assert races(style, test, seed, must_pass=True) == []
 
 
