@@ -5,6 +5,7 @@ They say what a program may rely on. Where a world differs, and is meant to, it 
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import unittest
 from collections.abc import Iterator
@@ -51,6 +52,15 @@ DIFFERENCES = {
 
 # Classes of tests that are not about threads of one process: of processes, of several interpreters, of signals.
 NOT_RUN = ("Interpreter", "InterruptMain", "Process", "Subinterp")
+
+
+@pytest.fixture(autouse=True)
+def small_heap() -> Iterator[None]:
+    """CPython's tests collect garbage again and again: not all that this process has read and made before."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", MODULES)
