@@ -23,6 +23,7 @@ import os
 import re
 import sys
 import warnings
+from abc import ABC, abstractmethod
 from bdb import BdbQuit
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -281,7 +282,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-class Run:
+class Run(ABC):
     """A trial as an item of pytest's has it, with all that its report and whoever shows a failure may ask for."""
 
     node: NodeId
@@ -376,8 +377,9 @@ class Run:
             sections.append(("data races", _races(self.running.races)))
         return sections
 
+    @abstractmethod
     def record(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> Record:
-        raise NotImplementedError
+        """The outcome, when pytest has its report."""
 
 
 class LabItem(Run):
